@@ -1,0 +1,140 @@
+use std::time::Duration;
+
+use crate::{Mode, Name, Outcome, RejectionKind, Timestamp};
+
+/// Which layer speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LayerKind {
+    /// Drops peers that misbehaved.
+    Blackhole,
+    /// Counts what each client spends.
+    RateLimit,
+    /// Looks for attacks.
+    Waf,
+    /// Divides capacity into compartments.
+    Bulkhead,
+    /// Stops calling what is down.
+    CircuitBreaker,
+    /// A layer of someone else's, by its name.
+    Other(&'static str),
+}
+
+impl LayerKind {
+    /// The word for it in snapshots, logs and metric labels.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Blackhole => "blackhole",
+            Self::RateLimit => "rate_limit",
+            Self::Waf => "waf",
+            Self::Bulkhead => "bulkhead",
+            Self::CircuitBreaker => "circuit_breaker",
+            Self::Other(name) => name,
+        }
+    }
+}
+
+impl std::fmt::Display for LayerKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for LayerKind {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// One decision, told once.
+///
+/// A request makes exactly one event in each layer it meets: when it is refused, or when it is over.
+/// The same event feeds the counters, `tracing` and every [`Observer`]. It carries no client key and
+/// nothing a client sent.
+#[derive(Clone, Debug)]
+pub struct Event<'a> {
+    /// The layer that decided.
+    pub layer: LayerKind,
+    /// The policy, compartment or circuit, by its configured name.
+    pub policy: &'a Name,
+    /// When it was told, on the handle's clock.
+    pub at: Timestamp,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// What an [`Event`] tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// A request was refused, or is over.
+    Call(Call),
+    /// An operator, or the layer itself, changed how it decides.
+    Change(Change),
+}
+
+/// One request, from the layer's verdict to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// What the layer decided.
+    pub verdict: Verdict,
+    /// What became of the call; `None` when it was refused and therefore never made.
+    pub outcome: Option<Outcome>,
+    /// How long it waited for the verdict, in a queue for example.
+    pub waited: Duration,
+    /// How long it ran after the verdict, to the end of its response body.
+    pub ran: Duration,
+}
+
+/// What a layer decided about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may pass.
+    Admitted,
+    /// It must not pass.
+    Refused {
+        /// Why.
+        kind: RejectionKind,
+        /// Whether the layer acted on it. In shadow mode it did not, and the call was made.
+        enforced: bool,
+    },
+}
+
+/// A change of how a layer decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Change {
+    /// The mode was set.
+    Mode {
+        /// Before.
+        from: Mode,
+        /// Now.
+        to: Mode,
+    },
+    /// A limit was set: slots of a compartment, connections, and the like.
+    Limit {
+        /// Which, by the name of its setting.
+        what: &'static str,
+        /// Before.
+        from: u64,
+        /// Now.
+        to: u64,
+    },
+}
+
+/// Hears every [`Event`] of the handles it was given to.
+///
+/// It is called on the request's own path: be quick, do not block. A panic in it is a panic in the
+/// request.
+pub trait Observer: Send + Sync {
+    /// One event.
+    fn on_event(&self, event: &Event<'_>);
+}
+
+impl<F: Fn(&Event<'_>) + Send + Sync> Observer for F {
+    fn on_event(&self, event: &Event<'_>) {
+        self(event);
+    }
+}

@@ -1,0 +1,242 @@
+use std::time::Duration;
+
+use crate::{LayerKind, Name};
+
+/// A layer's refusal: who refused, by which policy, why, and when to come back.
+///
+/// HTTP flavours put it into the extensions of the refusing response; plain flavours return it in
+/// [`CallError::Rejected`](crate::CallError::Rejected). Layers further out read it, so that a breaker
+/// does not take a local refusal for the dependency's failure, and retries leave it alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Rejection {
+    layer: LayerKind,
+    policy: Name,
+    kind: RejectionKind,
+    retry_after: Option<Duration>,
+}
+
+/// Why a layer refused.
+///
+/// Each kind has one answer on the wire: an HTTP status and a gRPC status (see `fusebox-http`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum RejectionKind {
+    /// Every slot is taken and the queue, if there is one, is full.
+    Full,
+    /// No slot came free within the queue's time bound.
+    QueueTimeout,
+    /// There are as many active keys (tenants, clients) as the layer keeps track of.
+    TooManyKeys,
+    /// The layer could not tell who is asking, and its policy is to refuse then.
+    Unidentified,
+    /// The client has spent its quota.
+    QuotaExceeded,
+    /// The dependency is known to be down.
+    CircuitOpen,
+    /// The request was judged an attack.
+    Forbidden,
+    /// The peer is banned.
+    Banned,
+    /// The layer is shutting down and takes no new work.
+    ShuttingDown,
+    /// The call panicked on the layer's own threads; the panic ended there.
+    Panicked,
+}
+
+impl RejectionKind {
+    /// Every kind, for tables.
+    pub const ALL: [Self; 10] = [
+        Self::Full,
+        Self::QueueTimeout,
+        Self::TooManyKeys,
+        Self::Unidentified,
+        Self::QuotaExceeded,
+        Self::CircuitOpen,
+        Self::Forbidden,
+        Self::Banned,
+        Self::ShuttingDown,
+        Self::Panicked,
+    ];
+
+    /// The word for it in snapshots, logs and metric labels.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::QueueTimeout => "queue_timeout",
+            Self::TooManyKeys => "too_many_keys",
+            Self::Unidentified => "unidentified",
+            Self::QuotaExceeded => "quota_exceeded",
+            Self::CircuitOpen => "circuit_open",
+            Self::Forbidden => "forbidden",
+            Self::Banned => "banned",
+            Self::ShuttingDown => "shutting_down",
+            Self::Panicked => "panicked",
+        }
+    }
+
+    /// A sentence for people, that tells a client nothing about the inside.
+    #[must_use]
+    pub const fn explanation(self) -> &'static str {
+        match self {
+            Self::Full => "too many requests of this kind are in progress",
+            Self::QueueTimeout => "the request waited too long for its turn",
+            Self::TooManyKeys => "too many callers are active at once",
+            Self::Unidentified => "the caller could not be identified",
+            Self::QuotaExceeded => "the request quota is used up",
+            Self::CircuitOpen => "a service this request needs is unavailable",
+            Self::Forbidden => "the request was refused by a security policy",
+            Self::Banned => "this client is blocked",
+            Self::ShuttingDown => "the service is shutting down",
+            Self::Panicked => "the request could not be completed",
+        }
+    }
+
+    /// Whether the call may have run, wholly or in part, before it was refused.
+    ///
+    /// Everything but [`Panicked`](Self::Panicked) is decided before the inner service is called and
+    /// is therefore safe to retry elsewhere.
+    #[must_use]
+    pub const fn may_have_run(self) -> bool {
+        matches!(self, Self::Panicked)
+    }
+
+    /// Its place in [`RejectionKind::ALL`], for tables of counters.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl std::fmt::Display for RejectionKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Rejection {
+    /// A refusal by `policy` of `layer`.
+    #[must_use]
+    pub const fn new(layer: LayerKind, policy: Name, kind: RejectionKind) -> Self {
+        Self {
+            layer,
+            policy,
+            kind,
+            retry_after: None,
+        }
+    }
+
+    /// Says when it makes sense to come back.
+    #[must_use]
+    pub const fn with_retry_after(mut self, retry_after: Duration) -> Self {
+        self.retry_after = Some(retry_after);
+        self
+    }
+
+    /// Which layer refused.
+    #[must_use]
+    pub const fn layer(&self) -> LayerKind {
+        self.layer
+    }
+
+    /// The policy, compartment or circuit that refused, by its configured name.
+    #[must_use]
+    pub const fn policy(&self) -> &Name {
+        &self.policy
+    }
+
+    /// Why.
+    #[must_use]
+    pub const fn kind(&self) -> RejectionKind {
+        self.kind
+    }
+
+    /// How long to stay away, if the layer knows.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// The refusal behind `error`, however many errors are wrapped around it.
+    ///
+    /// A connector's refusal, for example, reaches the caller inside hyper's own error.
+    #[must_use]
+    pub fn find<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e Self> {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if let Some(rejection) = error.downcast_ref::<Self>() {
+                return Some(rejection);
+            }
+            next = error.source();
+        }
+        None
+    }
+}
+
+impl std::fmt::Display for Rejection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "refused by {} \"{}\": {}",
+            self.layer,
+            self.policy,
+            self.kind.explanation()
+        )?;
+        match self.retry_after {
+            Some(after) => write!(f, " (retry after {after:?})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Rejection {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::CallError;
+
+    #[test]
+    fn the_index_is_the_place_in_all() {
+        for (place, kind) in RejectionKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind.index(), place);
+        }
+    }
+
+    #[test]
+    fn is_found_behind_other_errors() {
+        #[derive(Debug)]
+        struct Wrapper(CallError<std::io::Error>);
+        impl std::fmt::Display for Wrapper {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("connecting failed")
+            }
+        }
+        impl std::error::Error for Wrapper {
+            fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+                Some(&self.0)
+            }
+        }
+
+        let rejection = Rejection::new(LayerKind::Bulkhead, "payments".into(), RejectionKind::Full);
+        let wrapped = Wrapper(rejection.clone().into());
+        assert_eq!(Rejection::find(&wrapped), Some(&rejection));
+
+        let other = Wrapper(CallError::Inner(std::io::Error::other("refused")));
+        assert_eq!(Rejection::find(&other), None);
+    }
+
+    #[test]
+    fn says_who_refused_and_why() {
+        let rejection = Rejection::new(LayerKind::Bulkhead, "payments".into(), RejectionKind::Full)
+            .with_retry_after(Duration::from_secs(2));
+        assert_eq!(
+            rejection.to_string(),
+            "refused by bulkhead \"payments\": too many requests of this kind are in progress \
+             (retry after 2s)"
+        );
+    }
+}
