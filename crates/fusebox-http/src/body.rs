@@ -1,0 +1,311 @@
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Buf;
+use http_body::{Body, Frame, SizeHint};
+use pin_project::pin_project;
+
+use crate::{Asked, Classify, Judge, Judgement, classify::Standard};
+
+/// Something a call holds until it is over: a slot, a probe, a reservation.
+///
+/// It is told the end exactly once, when the body ends, breaks off or is dropped. Giving back what is
+/// held belongs into its `Drop`, so that it also happens when nobody gets as far as a body.
+pub trait Guard {
+    /// The call is over.
+    fn finish(self, judgement: Judgement);
+}
+
+/// A response body that holds a [`Guard`] until the call is over.
+///
+/// Frames, size hint and end-of-stream are the inner body's. The guard learns the end as soon as it is
+/// certain: with the frame after which the inner body says it has ended, or which completes the
+/// announced length, since a server need not ask again after that.
+///
+/// # Cancel safety
+/// Dropping the body at any point finishes the guard as cancelled, unless the outcome was already
+/// settled by the head.
+#[derive(Debug)]
+#[pin_project]
+pub struct GuardedBody<B, G: Guard> {
+    #[pin]
+    inner: B,
+    held: Held<G>,
+}
+
+// Apart from the body so that it can have a plain `Drop`.
+struct Held<G: Guard> {
+    guard: Option<G>,
+    judge: Judge,
+    classify: Option<Arc<dyn Classify>>,
+}
+
+impl<B: Body, G: Guard> GuardedBody<B, G> {
+    /// Judges the head of `response` and lets its body hold `guard` to the end.
+    ///
+    /// `classify` is `None` for the standard classification.
+    #[inline]
+    pub fn wrap(
+        response: http::Response<B>,
+        asked: Asked,
+        classify: Option<Arc<dyn Classify>>,
+        guard: G,
+    ) -> http::Response<Self> {
+        let judge = Judge::of(
+            asked,
+            &response,
+            response.body().size_hint().exact(),
+            classify.as_deref().unwrap_or(&Standard),
+        );
+        response.map(|inner| {
+            let mut held = Held {
+                guard: Some(guard),
+                judge,
+                classify,
+            };
+            if inner.is_end_stream() {
+                held.finish(judge.ended());
+            }
+            Self { inner, held }
+        })
+    }
+}
+
+impl<G: Guard> Held<G> {
+    #[inline]
+    fn finish(&mut self, judgement: Judgement) {
+        if let Some(guard) = self.guard.take() {
+            guard.finish(judgement);
+        }
+    }
+
+    fn classify(&self) -> &dyn Classify {
+        self.classify.as_deref().unwrap_or(&Standard)
+    }
+}
+
+impl<G: Guard> Drop for Held<G> {
+    #[inline]
+    fn drop(&mut self) {
+        self.finish(self.judge.dropped());
+    }
+}
+
+impl<G: Guard> std::fmt::Debug for Held<G> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Held")
+            .field("finished", &self.guard.is_none())
+            .field("judge", &self.judge)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<B: Body, G: Guard> Body for GuardedBody<B, G> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    #[inline]
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let mut this = self.project();
+        let frame = ready!(this.inner.as_mut().poll_frame(cx));
+        let held = this.held;
+        if held.guard.is_some() {
+            match &frame {
+                Some(Ok(frame)) => {
+                    let mut last = false;
+                    if let Some(data) = frame.data_ref() {
+                        last = held.judge.data(data.remaining());
+                    } else if let Some(trailers) = frame.trailers_ref() {
+                        let mut judge = held.judge;
+                        judge.trailers(trailers, held.classify());
+                        held.judge = judge;
+                        // Nothing may follow the trailers (RFC 9110, section 6.5).
+                        last = true;
+                    }
+                    if last || this.inner.is_end_stream() {
+                        let judgement = held.judge.ended();
+                        held.finish(judgement);
+                    }
+                }
+                Some(Err(_)) => {
+                    let judgement = held.judge.failed();
+                    held.finish(judgement);
+                }
+                None => {
+                    let judgement = held.judge.ended();
+                    held.finish(judgement);
+                }
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    #[inline]
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    #[inline]
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, rc::Rc};
+
+    use bytes::Bytes;
+    use fusebox_core::Outcome;
+    use http::{HeaderMap, Response};
+    use http_body_util::{BodyExt, Empty, Full, StreamBody};
+
+    use super::*;
+    use crate::Protocol;
+
+    #[derive(Clone, Default)]
+    struct Log(Rc<RefCell<Vec<Outcome>>>);
+
+    impl Log {
+        fn said(&self) -> Vec<Outcome> {
+            self.0.borrow().clone()
+        }
+    }
+
+    impl Guard for Log {
+        fn finish(self, judgement: Judgement) {
+            self.0.borrow_mut().push(judgement.outcome);
+        }
+    }
+
+    const HTTP: Asked = Asked {
+        protocol: Protocol::Http,
+        head_only: false,
+    };
+    const GRPC: Asked = Asked {
+        protocol: Protocol::Grpc,
+        head_only: false,
+    };
+
+    fn wrap<B: Body>(body: B, asked: Asked) -> (GuardedBody<B, Log>, Log) {
+        let log = Log::default();
+        let response = GuardedBody::wrap(Response::new(body), asked, None, log.clone());
+        (response.into_body(), log)
+    }
+
+    type Item = Result<Frame<Bytes>, &'static str>;
+
+    fn stream(frames: Vec<Item>) -> impl Body<Data = Bytes, Error = &'static str> + Unpin {
+        let mut frames = frames.into_iter();
+        StreamBody::new(futures(move || frames.next()))
+    }
+
+    fn futures(
+        next: impl FnMut() -> Option<Item> + Unpin,
+    ) -> impl futures_core::Stream<Item = Item> + Unpin {
+        struct Iter<F>(F);
+        impl<F: FnMut() -> Option<Item> + Unpin> futures_core::Stream for Iter<F> {
+            type Item = Item;
+            fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Item>> {
+                Poll::Ready((self.0)())
+            }
+        }
+        Iter(next)
+    }
+
+    fn data(bytes: &'static [u8]) -> Item {
+        Ok(Frame::data(Bytes::from_static(bytes)))
+    }
+
+    #[test]
+    fn an_empty_body_is_over_at_once() {
+        let (_body, log) = wrap(Empty::<Bytes>::new(), HTTP);
+        assert_eq!(log.said(), [Outcome::Success]);
+    }
+
+    #[tokio::test]
+    async fn a_full_body_is_over_with_its_only_frame() {
+        let (mut body, log) = wrap(Full::new(Bytes::from_static(b"hello")), HTTP);
+        assert_eq!(log.said(), []);
+        body.frame().await.unwrap().unwrap();
+        assert_eq!(log.said(), [Outcome::Success]);
+        drop(body);
+        assert_eq!(log.said(), [Outcome::Success], "said once");
+    }
+
+    #[tokio::test]
+    async fn a_stream_is_over_when_it_says_so() {
+        let (mut body, log) = wrap(stream(vec![data(b"a"), data(b"b")]), HTTP);
+        body.frame().await.unwrap().unwrap();
+        body.frame().await.unwrap().unwrap();
+        assert_eq!(log.said(), []);
+        assert!(body.frame().await.is_none());
+        assert_eq!(log.said(), [Outcome::Success]);
+    }
+
+    #[tokio::test]
+    async fn the_announced_length_is_the_end_even_if_nobody_asks_again() {
+        let log = Log::default();
+        let response = Response::builder()
+            .header("content-length", 2)
+            .body(stream(vec![data(b"a"), data(b"b")]))
+            .unwrap();
+        let mut body = GuardedBody::wrap(response, HTTP, None, log.clone()).into_body();
+        body.frame().await.unwrap().unwrap();
+        body.frame().await.unwrap().unwrap();
+        drop(body);
+        assert_eq!(log.said(), [Outcome::Success]);
+    }
+
+    #[tokio::test]
+    async fn a_broken_body_is_a_failure() {
+        let (mut body, log) = wrap(stream(vec![data(b"a"), Err("reset")]), HTTP);
+        body.frame().await.unwrap().unwrap();
+        body.frame().await.unwrap().unwrap_err();
+        assert_eq!(log.said(), [Outcome::Failure]);
+    }
+
+    #[tokio::test]
+    async fn a_body_dropped_half_way_is_cancelled() {
+        let (mut body, log) = wrap(stream(vec![data(b"a"), data(b"b")]), HTTP);
+        body.frame().await.unwrap().unwrap();
+        drop(body);
+        assert_eq!(log.said(), [Outcome::Cancelled]);
+    }
+
+    #[tokio::test]
+    async fn grpc_trailers_decide_at_the_end() {
+        for (code, outcome) in [("0", Outcome::Success), ("14", Outcome::Failure)] {
+            let trailers = HeaderMap::from_iter([(
+                http::HeaderName::from_static("grpc-status"),
+                http::HeaderValue::from_static(code),
+            )]);
+            let frames = vec![data(b"message"), Ok(Frame::trailers(trailers))];
+            let (mut body, log) = wrap(stream(frames), GRPC);
+            body.frame().await.unwrap().unwrap();
+            assert_eq!(log.said(), []);
+            body.frame().await.unwrap().unwrap();
+            assert_eq!(log.said(), [outcome]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_grpc_stream_without_a_status_failed() {
+        let (mut body, log) = wrap(stream(vec![data(b"message")]), GRPC);
+        while body.frame().await.is_some() {}
+        assert_eq!(log.said(), [Outcome::Failure]);
+    }
+
+    #[test]
+    fn size_and_end_are_the_inner_bodys() {
+        let (body, _log) = wrap(Full::new(Bytes::from_static(b"hello")), HTTP);
+        assert_eq!(body.size_hint().exact(), Some(5));
+        assert!(!body.is_end_stream());
+    }
+}

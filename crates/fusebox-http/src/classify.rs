@@ -1,0 +1,343 @@
+use fusebox_core::{Outcome, Rejection};
+use http::{HeaderMap, Method, StatusCode, header::CONTENT_LENGTH};
+
+use crate::{GrpcCode, Protocol};
+
+/// Which answers of a dependency are its failures.
+///
+/// The default ([`Standard`]) follows the field: HTTP 5xx and the gRPC codes that speak of the server
+/// are failures, HTTP 429 and `RESOURCE_EXHAUSTED` are [`Outcome::Throttled`], everything else is the
+/// caller's business and therefore a success.
+pub trait Classify: Send + Sync {
+    /// What an HTTP answer with this status is, provided that its body arrives whole.
+    fn http(&self, status: StatusCode) -> Outcome {
+        Standard.http(status)
+    }
+
+    /// What a gRPC answer with this code is.
+    fn grpc(&self, code: GrpcCode) -> Outcome {
+        Standard.grpc(code)
+    }
+}
+
+/// The usual classification; see [`Classify`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Standard;
+
+impl Classify for Standard {
+    fn http(&self, status: StatusCode) -> Outcome {
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            Outcome::Throttled
+        } else if status.is_server_error() {
+            Outcome::Failure
+        } else {
+            Outcome::Success
+        }
+    }
+
+    fn grpc(&self, code: GrpcCode) -> Outcome {
+        match code {
+            GrpcCode::RESOURCE_EXHAUSTED => Outcome::Throttled,
+            GrpcCode::CANCELLED => Outcome::Cancelled,
+            GrpcCode::UNKNOWN
+            | GrpcCode::DEADLINE_EXCEEDED
+            | GrpcCode::INTERNAL
+            | GrpcCode::UNAVAILABLE
+            | GrpcCode::DATA_LOSS => Outcome::Failure,
+            // OK, and what the caller did wrong: the dependency did its work.
+            _ => Outcome::Success,
+        }
+    }
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// The outcome.
+    pub outcome: Outcome,
+    /// Whether the answer was a layer's own refusal ([`Rejection`] in its extensions) rather than
+    /// something the dependency said. A breaker ignores those.
+    pub local: bool,
+}
+
+/// Judges one call, from its head to its end.
+///
+/// A gRPC call is judged by `grpc-status` wherever it arrives; without one it failed. A plain HTTP
+/// call is judged by its status, and fails all the same when its body breaks off. gRPC-Web hides its
+/// trailers inside the body: unless the head carries a `grpc-status`, the call counts as a success
+/// when its body ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Judge {
+    state: State,
+    local: bool,
+    /// Bytes of body still to come, when the head announced how many.
+    remaining: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// This, whatever the body does.
+    Settled(Outcome),
+    /// A success if the body arrives whole.
+    Streaming,
+    /// Whatever the trailers say.
+    AwaitingTrailers,
+}
+
+/// What has to be known of a request to judge its response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Whether it was a `HEAD`: the answer has headers of a body and no body.
+    pub head_only: bool,
+}
+
+impl Asked {
+    /// Looks at a request.
+    #[inline]
+    #[must_use]
+    pub fn by<B>(request: &http::Request<B>) -> Self {
+        Self {
+            protocol: Protocol::of(request.headers()),
+            head_only: request.method() == Method::HEAD,
+        }
+    }
+}
+
+impl Judge {
+    /// Looks at the head of a response. `body_length` is the length its body claims to have.
+    #[inline]
+    #[must_use]
+    pub fn of<B>(
+        asked: Asked,
+        response: &http::Response<B>,
+        body_length: Option<u64>,
+        classify: &dyn Classify,
+    ) -> Self {
+        let status = response.status();
+        let headers = response.headers();
+        let state = match asked.protocol {
+            Protocol::Http => match classify.http(status) {
+                Outcome::Success if !bodiless(asked, status) => State::Streaming,
+                outcome => State::Settled(outcome),
+            },
+            Protocol::Grpc | Protocol::GrpcWeb => match GrpcCode::of(headers) {
+                Some(code) => State::Settled(classify.grpc(code)),
+                None if status != StatusCode::OK => {
+                    State::Settled(classify.grpc(GrpcCode::of_http_status(status)))
+                }
+                None if asked.protocol == Protocol::GrpcWeb => State::Streaming,
+                None => State::AwaitingTrailers,
+            },
+        };
+        let remaining = match state {
+            // A server stops asking for frames when the announced length is sent, and a body made
+            // of a stream does not know that itself.
+            State::Streaming => body_length.or_else(|| announced(headers)),
+            _ => None,
+        };
+        let state = match remaining {
+            Some(0) => State::Settled(Outcome::Success),
+            _ => state,
+        };
+        Self {
+            state,
+            // The lookup is a hash of a type id; most responses have no extensions at all.
+            local: !response.extensions().is_empty()
+                && response.extensions().get::<Rejection>().is_some(),
+            remaining,
+        }
+    }
+
+    /// A frame of data passed. `true` when it was the last one.
+    #[inline]
+    pub fn data(&mut self, length: usize) -> bool {
+        match &mut self.remaining {
+            Some(remaining) => {
+                *remaining = remaining.saturating_sub(length as u64);
+                *remaining == 0
+            }
+            None => false,
+        }
+    }
+
+    /// The trailers passed.
+    pub fn trailers(&mut self, trailers: &HeaderMap, classify: &dyn Classify) {
+        if let (State::AwaitingTrailers, Some(code)) = (self.state, GrpcCode::of(trailers)) {
+            self.state = State::Settled(classify.grpc(code));
+        }
+    }
+
+    /// The body has ended.
+    #[inline]
+    #[must_use]
+    pub const fn ended(self) -> Judgement {
+        self.judge(match self.state {
+            State::Settled(outcome) => outcome,
+            State::Streaming => Outcome::Success,
+            State::AwaitingTrailers => Outcome::Failure,
+        })
+    }
+
+    /// The body broke off with an error.
+    #[must_use]
+    pub const fn failed(self) -> Judgement {
+        self.judge(match self.state {
+            State::Settled(outcome) => outcome,
+            State::Streaming | State::AwaitingTrailers => Outcome::Failure,
+        })
+    }
+
+    /// Whoever read the body stopped before its end.
+    #[must_use]
+    pub const fn dropped(self) -> Judgement {
+        self.judge(match self.state {
+            State::Settled(outcome) => outcome,
+            State::Streaming | State::AwaitingTrailers => Outcome::Cancelled,
+        })
+    }
+
+    const fn judge(self, outcome: Outcome) -> Judgement {
+        Judgement {
+            outcome,
+            local: self.local,
+        }
+    }
+}
+
+/// Responses whose body a server never reads (RFC 9110, section 6.4.1).
+fn bodiless(asked: Asked, status: StatusCode) -> bool {
+    asked.head_only
+        || status.is_informational()
+        || status == StatusCode::NO_CONTENT
+        || status == StatusCode::NOT_MODIFIED
+}
+
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use fusebox_core::{LayerKind, RejectionKind};
+
+    use super::*;
+
+    const HTTP: Asked = Asked {
+        protocol: Protocol::Http,
+        head_only: false,
+    };
+    const GRPC: Asked = Asked {
+        protocol: Protocol::Grpc,
+        head_only: false,
+    };
+
+    fn judge(asked: Asked, response: &http::Response<()>) -> Judge {
+        Judge::of(asked, response, None, &Standard)
+    }
+
+    fn status(status: u16) -> http::Response<()> {
+        http::Response::builder().status(status).body(()).unwrap()
+    }
+
+    fn code(code: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(
+            http::HeaderName::from_static("grpc-status"),
+            http::HeaderValue::from_static(code),
+        )])
+    }
+
+    #[test]
+    fn http_is_judged_by_its_status_and_its_end() {
+        for (answer, ended, failed, dropped) in [
+            (200, Outcome::Success, Outcome::Failure, Outcome::Cancelled),
+            (404, Outcome::Success, Outcome::Failure, Outcome::Cancelled),
+            (
+                429,
+                Outcome::Throttled,
+                Outcome::Throttled,
+                Outcome::Throttled,
+            ),
+            (503, Outcome::Failure, Outcome::Failure, Outcome::Failure),
+            (204, Outcome::Success, Outcome::Success, Outcome::Success),
+        ] {
+            let judge = judge(HTTP, &status(answer));
+            assert_eq!(judge.ended().outcome, ended, "{answer}");
+            assert_eq!(judge.failed().outcome, failed, "{answer}");
+            assert_eq!(judge.dropped().outcome, dropped, "{answer}");
+        }
+    }
+
+    #[test]
+    fn the_answer_to_a_head_request_is_over_at_its_head() {
+        let asked = Asked {
+            head_only: true,
+            ..HTTP
+        };
+        assert_eq!(
+            judge(asked, &status(200)).dropped().outcome,
+            Outcome::Success
+        );
+    }
+
+    #[test]
+    fn grpc_is_judged_by_its_trailers() {
+        for (trailer, outcome) in [
+            ("0", Outcome::Success),
+            ("3", Outcome::Success),
+            ("1", Outcome::Cancelled),
+            ("8", Outcome::Throttled),
+            ("13", Outcome::Failure),
+            ("14", Outcome::Failure),
+            ("nonsense", Outcome::Failure),
+        ] {
+            let mut judge = judge(GRPC, &status(200));
+            judge.trailers(&code(trailer), &Standard);
+            assert_eq!(judge.ended().outcome, outcome, "{trailer}");
+        }
+    }
+
+    #[test]
+    fn a_missing_grpc_status_is_a_failure() {
+        let mut without = judge(GRPC, &status(200));
+        without.trailers(&HeaderMap::new(), &Standard);
+        assert_eq!(without.ended().outcome, Outcome::Failure);
+        assert_eq!(without.dropped().outcome, Outcome::Cancelled);
+        assert_eq!(without.failed().outcome, Outcome::Failure);
+    }
+
+    #[test]
+    fn a_trailers_only_response_is_judged_by_its_head() {
+        let mut response = status(200);
+        *response.headers_mut() = code("14");
+        assert_eq!(judge(GRPC, &response).dropped().outcome, Outcome::Failure);
+    }
+
+    #[test]
+    fn a_proxy_that_answers_a_grpc_call_is_judged_by_its_status() {
+        assert_eq!(judge(GRPC, &status(503)).ended().outcome, Outcome::Failure);
+        assert_eq!(judge(GRPC, &status(403)).ended().outcome, Outcome::Success);
+    }
+
+    #[test]
+    fn a_marked_refusal_is_local() {
+        let mut response = status(503);
+        response.extensions_mut().insert(Rejection::new(
+            LayerKind::RateLimit,
+            "test".into(),
+            RejectionKind::QuotaExceeded,
+        ));
+        assert!(judge(HTTP, &response).ended().local);
+        assert!(!judge(HTTP, &status(503)).ended().local);
+    }
+
+    #[test]
+    fn the_announced_length_ends_the_body() {
+        let mut response = status(200);
+        response.headers_mut().insert(CONTENT_LENGTH, 10.into());
+        let mut judge = judge(HTTP, &response);
+        assert!(!judge.data(4));
+        assert!(judge.data(6));
+    }
+}

@@ -1,0 +1,1 @@
+//! Who is calling: the client identity, resolved once per request.

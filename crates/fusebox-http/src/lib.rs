@@ -1,0 +1,30 @@
+//! What the fusebox layers know of HTTP and gRPC, once for all of them.
+//!
+//! | question | answer |
+//! | --- | --- |
+//! | who is asking? | [`identity`] |
+//! | what does the request speak? | [`Protocol`] |
+//! | what does a refusal look like? | [`refusal`], [`standard_response`], [`Respond`] |
+//! | what became of the call? | [`Judge`], [`Classify`], [`GrpcCode`] |
+//! | what holds a slot until the body has ended? | [`GuardedBody`], [`Guard`] |
+//!
+//! # Features
+//!
+//! | feature | adds |
+//! | --- | --- |
+//! | `axum` | the peer address from axum's `ConnectInfo` |
+//! | `tonic` | the peer address from tonic's `TcpConnectInfo` |
+//! | `serde` | what can be shown serialises |
+
+mod body;
+mod classify;
+mod grpc;
+pub mod identity;
+mod protocol;
+mod respond;
+
+pub use body::{Guard, GuardedBody};
+pub use classify::{Asked, Classify, Judge, Judgement, Standard};
+pub use grpc::GrpcCode;
+pub use protocol::Protocol;
+pub use respond::{Respond, grpc_code, http_status, refusal, standard_response};
