@@ -1,0 +1,1 @@
+//! Whole stacks on real axum, tonic and hyper.
