@@ -211,7 +211,8 @@ mod tests {
         let quarter = Mode::percentage(25).unwrap();
         cell.set(quarter);
         assert_eq!(cell.get(), quarter);
-        assert_eq!((0..1_000).filter(|_| cell.enforces_next()).count(), 250);
+        let acted = (0..1_000).filter(|_| cell.enforces_next()).count();
+        assert!(acted.abs_diff(250) <= 3, "{acted}");
         cell.set(Mode::Enforce);
         assert!(cell.enforces_next());
     }
