@@ -1,0 +1,34 @@
+//! Counts the allocations of one case: `--calls <suite> <case> <n>` prints how many each call made.
+
+use std::alloc::System;
+
+use anyhow::{Result, ensure};
+use fusebox_benches::harness::child;
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+/// Counts what the whole process allocates. `stats_alloc` because it counts calls and nothing else: its `unsafe` is a
+/// page, and ours would be no better.
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Enough that whatever a case allocates once and keeps is there before the count begins.
+const WARM_UP: u64 = 100;
+
+fn main() -> Result<()> {
+    let mut words = std::env::args().skip(1);
+    ensure!(
+        words.next().as_deref() == Some(child::CALLS),
+        "usage: --calls <suite> <case> <n>"
+    );
+    let calls = child::parse(words)?;
+    let mut batch = (calls.case.make)();
+    batch(WARM_UP);
+
+    let region = Region::new(ALLOCATOR);
+    batch(calls.n);
+    let seen = region.change();
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+    let per_call = (seen.allocations + seen.reallocations) as f64 / calls.n as f64;
+    println!("{per_call}");
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! The bulkhead against tower's `ConcurrencyLimit`, tower's `LoadShed` over it, and tower-resilience's bulkhead.
+//!
+//! All of them over the same no-op, with room for a thousand calls when they admit and for none when they refuse.
+
+use std::task::{Context, Waker};
+
+use http::Request;
+use tower::limit::ConcurrencyLimit;
+use tower::load_shed::LoadShed;
+use tower_layer::Layer;
+use tower_resilience_bulkhead::BulkheadLayer as PeerBulkheadLayer;
+use tower_service::Service;
+
+use crate::drive::{
+    Batch, Expect, by_hand, by_hand_to_the_end, hold, in_runtime, on_two_threads, runtime,
+};
+use crate::harness::{Case, Suite};
+use crate::noop::{HttpNoop, Never, Noop};
+
+/// Room enough that nothing ever waits.
+const ROOMY: usize = 1_000;
+
+/// The suite.
+#[must_use]
+pub fn suite() -> Suite {
+    Suite {
+        name: "bulkhead",
+        cases: cases(),
+        figures: Vec::new(),
+        limits: Vec::new(),
+    }
+}
+
+fn cases() -> Vec<Case> {
+    vec![
+        Case::new("noop", || by_hand(Noop, || (), Expect::Admission)),
+        Case::new("http_noop", || {
+            by_hand_to_the_end(HttpNoop, || Request::new(()))
+        }),
+        Case::new("runtime_noop", || {
+            in_runtime(runtime(), Noop, || (), Expect::Admission)
+        }),
+        Case::new("concurrency_limit", || {
+            by_hand(ConcurrencyLimit::new(Noop, ROOMY), || (), Expect::Admission)
+        })
+        .over("noop"),
+        Case::new("http_concurrency_limit", || {
+            by_hand_to_the_end(ConcurrencyLimit::new(HttpNoop, ROOMY), || Request::new(()))
+        })
+        .over("http_noop"),
+        Case::new("load_shed_refusal", load_shed_refusal).over("noop"),
+        Case::new("tower_resilience", || {
+            by_hand(
+                waiting_peer_bulkhead().layer(Noop),
+                || (),
+                Expect::Admission,
+            )
+        })
+        .over("noop"),
+        Case::new("tower_resilience_timed", || {
+            in_runtime(
+                runtime(),
+                peer_bulkhead(ROOMY).layer(Noop),
+                || (),
+                Expect::Admission,
+            )
+        })
+        .over("runtime_noop"),
+        Case::new("tower_resilience_refusal", tower_resilience_refusal).over("runtime_noop"),
+        Case::new("two_threads_concurrency_limit", || {
+            on_two_threads(ConcurrencyLimit::new(Noop, ROOMY))
+        })
+        .on_two_threads(),
+    ]
+}
+
+/// A limit of one, and a clone that has taken it.
+fn load_shed_refusal() -> Batch {
+    let limit = ConcurrencyLimit::new(Noop, 1);
+    let mut holder = limit.clone();
+    let mut cx = Context::from_waker(Waker::noop());
+    let held = Service::<()>::poll_ready(&mut holder, &mut cx);
+    assert!(held.is_ready(), "an empty limiter has room for one");
+    let mut batch = by_hand(LoadShed::new(limit), || (), Expect::Refusal);
+    Box::new(move |n| {
+        let _still_held = &holder;
+        batch(n)
+    })
+}
+
+/// One call that never ends in a bulkhead of one, and another service in the same bulkhead. Refuses by a timer of no
+/// length, so it needs a runtime.
+fn tower_resilience_refusal() -> Batch {
+    let layer = peer_bulkhead(1);
+    let runtime = runtime();
+    let holder = {
+        let _timers = runtime.enter();
+        hold(layer.layer(Never).call(()))
+    };
+    let mut batch = in_runtime(runtime, layer.layer(Noop), || (), Expect::Refusal);
+    Box::new(move |n| {
+        let _still_held = &holder;
+        batch(n)
+    })
+}
+
+fn peer_bulkhead(slots: usize) -> PeerBulkheadLayer {
+    let built = PeerBulkheadLayer::builder()
+        .max_concurrent_calls(slots)
+        .reject_when_full()
+        .build_with_handle();
+    #[expect(
+        clippy::expect_used,
+        reason = "without its peer the suite has no purpose"
+    )]
+    let (layer, _handle) = built.expect("a bulkhead with room for at least one is valid");
+    layer
+}
+
+fn waiting_peer_bulkhead() -> PeerBulkheadLayer {
+    let built = PeerBulkheadLayer::builder()
+        .max_concurrent_calls(ROOMY)
+        .build();
+    #[expect(
+        clippy::expect_used,
+        reason = "without its peer the suite has no purpose"
+    )]
+    built.expect("a bulkhead with room for at least one is valid")
+}

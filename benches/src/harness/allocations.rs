@@ -1,0 +1,37 @@
+//! Allocations per call, counted by a program of its own: a counting allocator would be paid for in every timing of a
+//! peer that allocates.
+
+use std::env;
+use std::process::Command;
+use std::time::Duration;
+
+use super::case::Case;
+use super::child;
+use super::cost::Counted;
+
+/// How much native time a counted case may take.
+pub(super) const BUDGET: Duration = Duration::from_millis(100);
+
+/// The program in `src/bin` that has the counting allocator; it lies beside this one.
+const PROGRAM: &str = "fusebox-benches-allocations";
+
+/// Allocations per call.
+pub(super) fn count(suite: &str, case: &Case, calls: u64) -> Counted {
+    if case.threads > 1 {
+        return Err("starting the threads allocates too".to_owned());
+    }
+    let program = env::current_exe()
+        .map_err(|error| format!("this program cannot be found: {error}"))?
+        .with_file_name(PROGRAM);
+    let output = Command::new(&program)
+        .args(child::args(suite, case, calls))
+        .output()
+        .map_err(|error| format!("{PROGRAM} cannot be run: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("{PROGRAM}: {}", output.status));
+    }
+    let said = String::from_utf8_lossy(&output.stdout);
+    said.trim()
+        .parse()
+        .map_err(|_nonsense| format!("{PROGRAM} did not say how many"))
+}
