@@ -1,0 +1,115 @@
+//! The command line.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{analytics::Strain, compartments::Protection};
+
+/// A small shop back end whose payments stay fast while its analytics burns.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to do; serves if nothing is said.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// How to serve.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+}
+
+/// What there is to do besides serving.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Flood the analytics and see what becomes of the payments: with and without fusebox.
+    Storm(StormArgs),
+}
+
+/// How to serve.
+#[derive(Clone, Debug, Args)]
+pub struct ServeArgs {
+    /// The port on 127.0.0.1; 0 takes any that is free.
+    #[arg(long, default_value_t = 8080)]
+    pub port: u16,
+    /// Where the database is. It is created and seeded when it is not there.
+    #[arg(long, default_value = "data/storefront")]
+    pub data_dir: PathBuf,
+    /// How many orders to seed a new database with.
+    #[arg(long, default_value_t = 300_000)]
+    pub orders: u32,
+    /// How payments and analytics are kept apart.
+    #[arg(long, value_enum, default_value_t)]
+    pub protection: Protection,
+    /// Worker threads of the shared runtime; tokio's default is one for each core.
+    #[arg(long)]
+    pub workers: Option<usize>,
+    /// Let every analytics request wait this long first, as for a slow dependency (`500ms`, `2s`).
+    #[arg(long, value_parser = duration, default_value = "0ms")]
+    pub analytics_delay: Duration,
+    /// Let every analytics request compute this long without yielding (`200ms`, `1s`).
+    #[arg(long, value_parser = duration, default_value = "0ms")]
+    pub analytics_cpu: Duration,
+}
+
+impl ServeArgs {
+    /// The extra work asked for.
+    #[must_use]
+    pub fn strain(&self) -> Strain {
+        Strain {
+            delay: self.analytics_delay,
+            cpu: self.analytics_cpu,
+        }
+    }
+}
+
+/// How to storm.
+#[derive(Clone, Debug, Args)]
+pub struct StormArgs {
+    /// Where the experiment's database is. It is created and seeded when it is not there.
+    #[arg(long, default_value = "data/storm")]
+    pub data_dir: PathBuf,
+    /// How many orders to seed a new database with.
+    #[arg(long, default_value_t = 300_000)]
+    pub orders: u32,
+    /// Where to write the report.
+    #[arg(long, default_value = "data/storm/report.html")]
+    pub report: PathBuf,
+    /// A few seconds only, to see that it runs; the figures mean nothing then.
+    #[arg(long)]
+    pub quick: bool,
+}
+
+/// `2s` or `250ms`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is not a duration; write `250ms` or `2s`");
+    let (number, unit) = match text.strip_suffix("ms") {
+        Some(number) => (number, 1),
+        None => (text.strip_suffix('s').ok_or_else(wrong)?, 1_000),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    number
+        .checked_mul(unit)
+        .map(Duration::from_millis)
+        .ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_have_a_unit() {
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("2s"), Ok(Duration::from_secs(2)));
+        for wrong in ["", "2", "s", "ms", "-1s", "1.5s", "18446744073709551615s"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

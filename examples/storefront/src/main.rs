@@ -1,0 +1,29 @@
+//! The command.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use storefront::cli::{Cli, Command, ServeArgs};
+use tracing_subscriber::filter::LevelFilter;
+
+fn main() -> anyhow::Result<ExitCode> {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::INFO)
+        .with_writer(std::io::stderr)
+        .init();
+    match cli.command {
+        None => serve(&cli.serve),
+        Some(Command::Storm(_)) => Ok(ExitCode::FAILURE),
+    }
+}
+
+fn serve(arguments: &ServeArgs) -> anyhow::Result<ExitCode> {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if let Some(workers) = arguments.workers {
+        runtime.worker_threads(workers.max(1));
+    }
+    let runtime = runtime.enable_all().build()?;
+    runtime.block_on(storefront::serve::serve(arguments))?;
+    Ok(ExitCode::SUCCESS)
+}
