@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
+    body::HttpBody as _,
     extract::State,
     http::StatusCode,
     response::{IntoResponse, Response},
@@ -22,16 +23,28 @@ use crate::{
     problem::Problem,
 };
 
-/// No request may take longer. The slowest honest one is an analytics request under load.
+/// The slowest honest request is an analytics one under load.
 const LONGEST_REQUEST: Duration = Duration::from_secs(30);
 
 /// How the shop is run.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// How the kinds of traffic are kept apart.
     pub protection: Protection,
     /// Extra work for each analytics request.
     pub strain: Strain,
+    /// No request may take longer.
+    pub longest_request: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            protection: Protection::default(),
+            strain: Strain::default(),
+            longest_request: LONGEST_REQUEST,
+        }
+    }
 }
 
 /// The shop, ready to serve.
@@ -88,11 +101,20 @@ impl Shop {
                 strain: settings.strain,
             })))
             .merge(front(&[&payments, &analytics, &jobs]))
-            .layer(axum::middleware::map_response(explain_timeout))
+            .fallback(|| async { Problem::not_found("there is nothing at this address") })
+            // After the merges: it only reaches the routes that are there.
+            .method_not_allowed_fallback(|| async {
+                Problem::new(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "method_not_allowed",
+                    "this address does not take this method",
+                )
+            })
             .layer(TimeoutLayer::with_status_code(
                 StatusCode::GATEWAY_TIMEOUT,
-                LONGEST_REQUEST,
-            ));
+                settings.longest_request,
+            ))
+            .layer(axum::middleware::map_response(explain_timeout));
 
         let (stop, stopped) = watch::channel(());
         let work = Jobs {
@@ -112,7 +134,6 @@ impl Shop {
     }
 
     /// Everything that answers requests.
-    #[must_use]
     pub fn router(&self) -> Router {
         self.router.clone()
     }
@@ -163,14 +184,6 @@ fn front(places: &[&Place]) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/fusebox", get(panel))
         .with_state(places)
-        .fallback(|| async { Problem::not_found("there is nothing at this address") })
-        .method_not_allowed_fallback(|| async {
-            Problem::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method_not_allowed",
-                "this address does not take this method",
-            )
-        })
 }
 
 async fn panel(State(places): State<Arc<[Place]>>) -> Json<Vec<serde_json::Value>> {
@@ -185,15 +198,14 @@ async fn panel(State(places): State<Arc<[Place]>>) -> Json<Vec<serde_json::Value
 
 /// The time limit's answer is empty; a client is owed a reason.
 async fn explain_timeout(response: Response) -> Response {
-    response
-}
-
-#[allow(dead_code)]
-fn timed_out() -> Response {
+    let ours = response.status() != StatusCode::GATEWAY_TIMEOUT || !response.body().is_end_stream();
+    if ours {
+        return response;
+    }
     Problem::new(
         StatusCode::GATEWAY_TIMEOUT,
         "timeout",
-        "the request took too long",
+        "the request took too long and was given up",
     )
     .into_response()
 }

@@ -49,6 +49,9 @@ pub struct ServeArgs {
     /// Let every analytics request compute this long without yielding (`200ms`, `1s`).
     #[arg(long, value_parser = duration, default_value = "0ms")]
     pub analytics_cpu: Duration,
+    /// Stop when standard input ends too, so that the service never outlives who started it.
+    #[arg(long, hide = true)]
+    pub stop_with_stdin: bool,
 }
 
 impl ServeArgs {

@@ -103,7 +103,9 @@ pub async fn run(jobs: Jobs, place: Place, stop: watch::Receiver<()>) {
                 let jobs = jobs.clone();
                 match place.run(async move { jobs.run(job).await }).await {
                     Ok(Ok(())) => {}
-                    Ok(Err(error)) => tracing::warn!("{job:?} failed and will be repeated: {error}"),
+                    Ok(Err(error)) => {
+                        tracing::warn!("{job:?} failed and will be repeated: {error}");
+                    }
                     Err(refused) => tracing::warn!("{job:?} has to wait: {refused}"),
                 }
             }

@@ -12,5 +12,10 @@ pub mod jobs;
 pub mod payments;
 pub mod problem;
 pub mod serve;
-#[allow(missing_docs, clippy::all)]
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::pedantic,
+    reason = "it goes when the bulkhead is here"
+)]
 pub mod standin;

@@ -24,10 +24,7 @@ pub struct Problem {
     retry_after: Option<Duration>,
 }
 
-fn as_number<S: serde::Serializer>(
-    status: &StatusCode,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+fn as_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u16(status.as_u16())
 }
 
@@ -67,11 +64,13 @@ impl Problem {
     }
 
     /// The HTTP status.
+    #[must_use]
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
     /// The word for programs.
+    #[must_use]
     pub fn code(&self) -> &'static str {
         self.code
     }

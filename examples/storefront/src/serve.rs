@@ -1,9 +1,13 @@
 //! Serving: from the seed to the last request answered.
 
-use std::{io::Write, net::Ipv4Addr};
+use std::{io::Write, net::Ipv4Addr, time::Duration};
 
+use axum::serve::ListenerExt as _;
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::net::TcpListener;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+};
 
 use crate::{
     app::{Settings, Shop},
@@ -17,7 +21,11 @@ use crate::{
 /// The line by which a parent process learns the address.
 pub const LISTENING: &str = "listening on ";
 
-/// Serves until Ctrl-C (or SIGTERM), then finishes what is under way.
+/// How long a connection may take to finish what it has begun after the shop was asked to stop. As long as
+/// the slowest request may take: only a client that sends its request drop by drop takes longer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Serves until Ctrl-C (or SIGTERM), then finishes what is under way; a second Ctrl-C does not wait for it.
 ///
 /// # Errors
 ///
@@ -27,17 +35,56 @@ pub async fn serve(arguments: &ServeArgs) -> anyhow::Result<()> {
     let settings = Settings {
         protection: arguments.protection,
         strain: arguments.strain(),
+        ..Settings::default()
     };
     let shop = Shop::open(&arguments.data_dir, settings).await?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, arguments.port)).await?;
     let address = listener.local_addr()?;
     greet(&format!("http://{address}"))?;
 
-    axum::serve(listener, shop.router())
-        .with_graceful_shutdown(asked_to_stop())
-        .await?;
+    let stop = asked_to_stop(arguments.stop_with_stdin);
+    serve_until(stop, listener, shop, PATIENCE).await
+}
+
+/// Serves `shop` until `stop` completes. Then takes no new connection, gives the requests under way at most
+/// `patience` to finish, finishes the jobs under way and closes the database.
+///
+/// # Errors
+///
+/// The listener failed.
+pub async fn serve_until(
+    stop: impl Future<Output = ()> + Send + 'static,
+    listener: TcpListener,
+    shop: Shop,
+    patience: Duration,
+) -> anyhow::Result<()> {
+    let (stopping, told) = oneshot::channel();
+    let server = axum::serve(listener.tap_io(answer_at_once), shop.router())
+        .with_graceful_shutdown(async move {
+            stop.await;
+            // Nobody listens only when the server has gone already.
+            let _ = stopping.send(());
+        })
+        .into_future();
+    let out_of_patience = async {
+        match told.await {
+            Ok(()) => tokio::time::sleep(patience).await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        served = server => served?,
+        () = out_of_patience => tracing::warn!("gave up connections that did not finish"),
+    }
     shop.close().await;
     Ok(())
+}
+
+/// Answers are small and whole: there is nothing to gain from holding a packet back.
+fn answer_at_once(stream: &mut TcpStream) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!("a connection keeps its packets back: {error}");
+    }
 }
 
 /// Creates and seeds the database in `directory` if that has not been done, with a progress bar.
@@ -48,9 +95,9 @@ pub async fn serve(arguments: &ServeArgs) -> anyhow::Result<()> {
 pub async fn prepare(directory: &std::path::Path, orders: u32) -> anyhow::Result<()> {
     let database = Database::prepare(directory).await?;
     let mut connection = database.connect().await?;
-    let bar = ProgressBar::new(u64::from(orders)).with_style(
-        ProgressStyle::with_template("seeding {bar:40} {human_pos} of {human_len} orders")?,
-    );
+    let bar = ProgressBar::new(u64::from(orders)).with_style(ProgressStyle::with_template(
+        "seeding {bar:40} {human_pos} of {human_len} orders",
+    )?);
     let seeded = seed(&mut connection, orders, |written| {
         bar.set_position(u64::from(written));
     })
@@ -86,28 +133,54 @@ Ctrl-C stops it."
     out.flush()
 }
 
-/// Completes on Ctrl-C, and on Unix on SIGTERM too, which is what a service manager sends.
-async fn asked_to_stop() {
-    let interrupted = async {
-        if let Err(error) = tokio::signal::ctrl_c().await {
-            tracing::error!("cannot listen for Ctrl-C: {error}");
-            std::future::pending::<()>().await;
-        }
-    };
+/// Completes when somebody wants the shop to stop, and sees to it that asking twice ends the process.
+async fn asked_to_stop(with_stdin: bool) {
+    tokio::select! {
+        () = interrupted() => {}
+        () = terminated() => {}
+        () = stdin_closed(), if with_stdin => {}
+    }
+    tokio::spawn(async {
+        interrupted().await;
+        // What was acknowledged is on the disk; SQLite recovers from the rest when it is opened again.
+        std::process::exit(130);
+    });
+}
+
+/// Ctrl-C.
+pub(crate) async fn interrupted() {
+    if let Err(error) = tokio::signal::ctrl_c().await {
+        tracing::error!("cannot listen for Ctrl-C: {error}");
+        std::future::pending::<()>().await;
+    }
+}
+
+/// SIGTERM, which is what a service manager sends; never where there is no such thing.
+pub(crate) async fn terminated() {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
         match signal(SignalKind::terminate()) {
-            Ok(mut terminated) => tokio::select! {
-                () = interrupted => {}
-                _ = terminated.recv() => {}
-            },
-            Err(error) => {
-                tracing::error!("cannot listen for SIGTERM: {error}");
-                interrupted.await;
+            Ok(mut signals) => {
+                signals.recv().await;
+                return;
             }
+            Err(error) => tracing::error!("cannot listen for SIGTERM: {error}"),
         }
     }
-    #[cfg(not(unix))]
-    interrupted.await;
+    std::future::pending::<()>().await;
+}
+
+/// The other end of standard input has gone: the parent process has, however it ended.
+async fn stdin_closed() {
+    let (closed, told) = oneshot::channel();
+    // A thread of its own: the runtime would wait for its blocking ones to return before it lets go.
+    std::thread::spawn(move || {
+        let mut stdin = std::io::stdin().lock();
+        // An error ends it as the end of the stream does.
+        let _ = std::io::copy(&mut stdin, &mut std::io::sink());
+        let _ = closed.send(());
+    });
+    // The thread never goes without a word.
+    let _ = told.await;
 }

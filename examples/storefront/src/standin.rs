@@ -137,8 +137,12 @@ impl Compartment {
                     self.0.refused.fetch_add(1, Ordering::Relaxed);
                     Refused
                 };
-                let _place = Arc::clone(&self.0.queue).try_acquire_owned().map_err(refuse)?;
-                match tokio::time::timeout(self.0.wait, Arc::clone(&self.0.slots).acquire_owned()).await {
+                let _place = Arc::clone(&self.0.queue)
+                    .try_acquire_owned()
+                    .map_err(refuse)?;
+                match tokio::time::timeout(self.0.wait, Arc::clone(&self.0.slots).acquire_owned())
+                    .await
+                {
                     Ok(Ok(slot)) => slot,
                     _ => {
                         self.0.refused.fetch_add(1, Ordering::Relaxed);
@@ -209,7 +213,10 @@ where
         let mut ready = std::mem::replace(&mut self.inner, clone);
         let compartment = self.compartment.clone();
         Box::pin(async move {
-            match compartment.run(async move { ready.call(request).await }).await {
+            match compartment
+                .run(async move { ready.call(request).await })
+                .await
+            {
                 Ok(result) => result,
                 Err(Refused) => Ok(StatusCode::SERVICE_UNAVAILABLE.into_response()),
             }

@@ -161,14 +161,19 @@ mod tests {
             let place = order.product_id as usize - 1;
             assert_eq!(order.amount, prices[place] * i64::from(order.quantity));
             let age = LAST_DAY + i64::from(SECONDS_PER_DAY) - order.ordered_at;
-            assert!((1..=i64::from(DAYS * SECONDS_PER_DAY)).contains(&age), "{order:?}");
+            assert!(
+                (1..=i64::from(DAYS * SECONDS_PER_DAY)).contains(&age),
+                "{order:?}"
+            );
         }
     }
 
     #[test]
     fn the_front_of_the_catalogue_sells_best() {
         let half = PRODUCTS / 2;
-        let front = orders(10_000).filter(|order| order.product_id <= half).count();
+        let front = orders(10_000)
+            .filter(|order| order.product_id <= half)
+            .count();
         // The least of three draws is in the front half 7 times out of 8.
         assert!((8_500..9_000).contains(&front), "{front}");
     }

@@ -83,7 +83,8 @@ impl Ledger {
         key: &IdempotencyKey,
         payment: &NewPayment,
     ) -> sqlx::Result<Paid> {
-        let request = serde_json::to_string(payment).map_err(|error| sqlx::Error::Encode(error.into()))?;
+        let request =
+            serde_json::to_string(payment).map_err(|error| sqlx::Error::Encode(error.into()))?;
         // The connection first: whoever stands in line for the writer must not then wait for a connection.
         let mut connection = pool.acquire().await?;
         let _writer = self.writer.lock().await;

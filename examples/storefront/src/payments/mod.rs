@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, Path, State, rejection::JsonRejection},
+    extract::{
+        DefaultBodyLimit, Path, State,
+        rejection::{JsonRejection, PathRejection},
+    },
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -90,9 +93,10 @@ fn created(payment: Payment) -> Result<Response, Problem> {
 
 async fn show(
     State(payments): State<Payments>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Payment>, Problem> {
     let unknown = || Problem::not_found("there is no payment with this id");
+    let Path(id) = id.map_err(|_| unknown())?;
     let id = Uuid::parse_str(&id).map_err(|_| unknown())?;
     let payment = ledger::find(&payments.pool, id).await?;
     payment.map(Json).ok_or_else(unknown)

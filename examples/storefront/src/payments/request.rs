@@ -108,7 +108,9 @@ impl IdempotencyKey {
         if values.next().is_some() || !fits {
             return Err(Problem::bad_request(
                 "idempotency_key_invalid",
-                format!("Idempotency-Key must be one value of 1 to {LONGEST_KEY} visible ASCII characters"),
+                format!(
+                    "Idempotency-Key must be one value of 1 to {LONGEST_KEY} visible ASCII characters"
+                ),
             ));
         }
         Ok(Self(bare.to_owned()))

@@ -1,0 +1,13 @@
+//! The service as a client sees it.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may say that something cannot fail; clippy sees that only in its functions, not their helpers"
+)]
+
+mod books;
+mod desk;
+mod errors;
+mod idempotency;
+mod shutdown;
