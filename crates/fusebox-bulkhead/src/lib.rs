@@ -1,1 +1,3 @@
 //! fusebox bulkhead
+#[cfg(feature = "threads")]
+pub mod threads;
