@@ -27,7 +27,7 @@ pub trait Guard {
 ///
 /// # Cancel safety
 /// Dropping the body at any point finishes the guard as cancelled, unless the outcome was already
-/// settled by the head.
+/// settled by the head. If it is dropped because the inner body panicked, that is a failure.
 #[derive(Debug)]
 #[pin_project]
 pub struct GuardedBody<B, G: Guard> {
@@ -41,6 +41,9 @@ struct Held<G: Guard> {
     guard: Option<G>,
     judge: Judge,
     classify: Option<Arc<dyn Classify>>,
+    /// Whether the inner body is being asked for a frame. Still set at the drop, it was a panic that
+    /// ended the body; `thread::panicking` would also say so of a reader that panics.
+    asking: bool,
 }
 
 impl<B: Body, G: Guard> GuardedBody<B, G> {
@@ -65,6 +68,7 @@ impl<B: Body, G: Guard> GuardedBody<B, G> {
                 guard: Some(guard),
                 judge,
                 classify,
+                asking: false,
             };
             if inner.is_end_stream() {
                 held.finish(judge.ended());
@@ -90,7 +94,11 @@ impl<G: Guard> Held<G> {
 impl<G: Guard> Drop for Held<G> {
     #[inline]
     fn drop(&mut self) {
-        self.finish(self.judge.dropped());
+        self.finish(if self.asking {
+            self.judge.failed()
+        } else {
+            self.judge.dropped()
+        });
     }
 }
 
@@ -113,8 +121,11 @@ impl<B: Body, G: Guard> Body for GuardedBody<B, G> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let mut this = self.project();
-        let frame = ready!(this.inner.as_mut().poll_frame(cx));
         let held = this.held;
+        held.asking = true;
+        let polled = this.inner.as_mut().poll_frame(cx);
+        held.asking = false;
+        let frame = ready!(polled);
         if held.guard.is_some() {
             match &frame {
                 Some(Ok(frame)) => {
@@ -269,6 +280,26 @@ mod tests {
         body.frame().await.unwrap().unwrap();
         body.frame().await.unwrap().unwrap_err();
         assert_eq!(log.said(), [Outcome::Failure]);
+    }
+
+    #[test]
+    fn a_body_that_panics_is_a_failure_and_a_reader_that_panics_is_not() {
+        let panicking = |panics: bool| {
+            let body = StreamBody::new(futures(move || {
+                assert!(!panics, "a test wants it");
+                Some(data(b"a"))
+            }));
+            let (mut body, log) = wrap(body, HTTP);
+            let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+                let mut cx = Context::from_waker(std::task::Waker::noop());
+                let _ = Pin::new(&mut body).poll_frame(&mut cx);
+                std::panic::resume_unwind(Box::new("the reader"));
+            }));
+            assert!(read.is_err());
+            log.said()
+        };
+        assert_eq!(panicking(true), [Outcome::Failure]);
+        assert_eq!(panicking(false), [Outcome::Cancelled]);
     }
 
     #[tokio::test]
