@@ -19,3 +19,4 @@ pub mod serve;
     reason = "it goes when the bulkhead is here"
 )]
 pub mod standin;
+pub mod storm;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use storefront::cli::{Cli, Command, ServeArgs};
+use storefront::cli::{Cli, Command, ServeArgs, StormArgs};
 use tracing_subscriber::filter::LevelFilter;
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -14,7 +14,7 @@ fn main() -> anyhow::Result<ExitCode> {
         .init();
     match cli.command {
         None => serve(&cli.serve),
-        Some(Command::Storm(_)) => Ok(ExitCode::FAILURE),
+        Some(Command::Storm(arguments)) => storm(&arguments),
     }
 }
 
@@ -26,4 +26,11 @@ fn serve(arguments: &ServeArgs) -> anyhow::Result<ExitCode> {
     let runtime = runtime.enable_all().build()?;
     runtime.block_on(storefront::serve::serve(arguments))?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn storm(arguments: &StormArgs) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(storefront::storm::storm(arguments))
 }

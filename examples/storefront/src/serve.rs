@@ -87,12 +87,13 @@ fn answer_at_once(stream: &mut TcpStream) {
     }
 }
 
-/// Creates and seeds the database in `directory` if that has not been done, with a progress bar.
+/// Creates and seeds the database in `directory` if that has not been done, with a progress bar, and says how
+/// many orders it holds.
 ///
 /// # Errors
 ///
 /// The directory cannot be written, or whatever SQLite says.
-pub async fn prepare(directory: &std::path::Path, orders: u32) -> anyhow::Result<()> {
+pub async fn prepare(directory: &std::path::Path, orders: u32) -> anyhow::Result<u32> {
     let database = Database::prepare(directory).await?;
     let mut connection = database.connect().await?;
     let bar = ProgressBar::new(u64::from(orders)).with_style(ProgressStyle::with_template(
@@ -104,10 +105,13 @@ pub async fn prepare(directory: &std::path::Path, orders: u32) -> anyhow::Result
     .await?;
     bar.finish_and_clear();
     sqlx::Connection::close(connection).await?;
-    if let Seeded::Now(orders) = seeded {
-        eprintln!("seeded {} with {orders} orders", directory.display());
-    }
-    Ok(())
+    Ok(match seeded {
+        Seeded::Now(orders) => {
+            eprintln!("seeded {} with {orders} orders", directory.display());
+            orders
+        }
+        Seeded::Before(orders) => orders,
+    })
 }
 
 fn greet(url: &str) -> std::io::Result<()> {

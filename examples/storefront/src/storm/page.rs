@@ -1,0 +1,310 @@
+//! The report: one HTML file that needs nothing but itself.
+
+use std::time::Duration;
+
+use super::{
+    chart::{Axis, Line, logarithmic, svg},
+    finding::{Finding, time},
+    plan::Plan,
+    table,
+    verdict::Target,
+};
+
+const STYLE: &str = include_str!("page.css");
+
+/// The left half of the range that latencies are shown in; its right half is the client's patience.
+const FASTEST: Duration = Duration::from_micros(200);
+
+/// Of each slice of the measurement the worst payment is shown.
+const SLICE: Duration = Duration::from_millis(250);
+
+/// The report about these findings, the first of which is what the others are compared to.
+#[must_use]
+pub(super) fn page(findings: &[Finding], targets: &[Target], plan: &Plan) -> String {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let [summary, targets, table, legend, conditions] = [
+        summary(findings),
+        list(targets),
+        html_table(findings),
+        legend(findings),
+        conditions(plan, cores),
+    ];
+    let (by_percentile, over_time) = (by_percentile(findings, plan), over_time(findings, plan));
+    format!(
+        r#"<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>storefront storm</title>
+<style>
+{STYLE}</style>
+</head>
+<body>
+<main>
+<h1>Payments while analytics burns</h1>
+{summary}{targets}<div class="wide">
+{table}</div>
+{legend}<h2>How long payments took</h2>
+<p>Each point of a line says: this part of the payments was at least this fast. The further right, the rarer.</p>
+<figure>
+{by_percentile}</figure>
+<h2>The worst payment of each quarter of a second</h2>
+<figure>
+{over_time}</figure>
+<h2>What was measured</h2>
+{conditions}</main>
+</body>
+</html>
+"#
+    )
+}
+
+fn summary(findings: &[Finding]) -> String {
+    let [idle, unprotected, _, fusebox] = findings else {
+        return String::new();
+    };
+    let [_, idle_p99, _] = idle.percentiles();
+    let [_, unprotected_p99, _] = unprotected.percentiles();
+    let [_, fusebox_p99, _] = fusebox.percentiles();
+    format!(
+        "<p class=\"lead\">Of 100 payments, 99 took at most <b>{idle_p99}</b> while the service was idle. Under \
+         the flood it was <b class=\"none\">{unprotected_p99}</b> without fusebox ({} paid), and \
+         <b class=\"fusebox\">{fusebox_p99}</b> with it ({} paid).</p>\n",
+        unprotected.success(),
+        fusebox.success()
+    )
+}
+
+fn list(targets: &[Target]) -> String {
+    let mut list = "<ul class=\"targets\">\n".to_owned();
+    for target in targets {
+        let (class, word) = if target.met {
+            ("met", "met")
+        } else {
+            ("missed", "missed")
+        };
+        list += &format!(
+            "<li class=\"{class}\"><b>{word}</b> {}: {} (target {})</li>\n",
+            target.name,
+            target.measured,
+            target.limit.replace('<', "&lt;").replace('>', "&gt;")
+        );
+    }
+    list + "</ul>\n"
+}
+
+fn html_table(findings: &[Finding]) -> String {
+    let mut html = "<table>\n<thead><tr>".to_owned();
+    for title in table::head() {
+        html += &format!("<th scope=\"col\">{title}</th>");
+    }
+    html += "</tr></thead>\n<tbody>\n";
+    for (row, finding) in table::rows(findings).iter().zip(findings) {
+        html += &format!("<tr class=\"{}\">", finding.scenario.key);
+        for (column, cell) in row.iter().enumerate() {
+            html += &if column == 0 {
+                format!("<th scope=\"row\">{cell}</th>")
+            } else {
+                format!("<td>{cell}</td>")
+            };
+        }
+        html += "</tr>\n";
+    }
+    html + "</tbody>\n</table>\n"
+}
+
+fn legend(findings: &[Finding]) -> String {
+    let mut legend = "<ul class=\"legend\">\n".to_owned();
+    for finding in findings {
+        legend += &format!(
+            "<li><svg viewBox=\"0 0 36 8\" aria-hidden=\"true\"><line class=\"line {}\" x1=\"0\" x2=\"36\" \
+             y1=\"4\" y2=\"4\"/></svg>{}</li>\n",
+            finding.scenario.key, finding.scenario.title
+        );
+    }
+    legend + "</ul>\n"
+}
+
+fn by_percentile(findings: &[Finding], plan: &Plan) -> String {
+    let most = findings
+        .iter()
+        .map(|finding| finding.payments.sent())
+        .max()
+        .unwrap_or_default();
+    // One in so many: 2 is the median, 100 the 99th percentile.
+    let rarest = f64::from(u32::try_from(most.max(2)).unwrap_or(u32::MAX));
+    let x = Axis {
+        title: "percentile of the payments".to_owned(),
+        ticks: [
+            (1.0, "0"),
+            (2.0, "50"),
+            (10.0, "90"),
+            (100.0, "99"),
+            (1_000.0, "99.9"),
+        ]
+        .into_iter()
+        .filter(|(one_in, _)| *one_in <= rarest)
+        .map(|(one_in, label)| (logarithmic(one_in, (1.0, rarest)), label.to_owned()))
+        .collect(),
+    };
+    let lines: Vec<Line> = findings
+        .iter()
+        .map(|finding| {
+            let ranks = finding.payments.latencies();
+            line(
+                finding,
+                ranks.ranks().map(|(below, latency)| {
+                    let one_in = 1.0 / (1.0 - below);
+                    (logarithmic(one_in, (1.0, rarest)), height(latency, plan))
+                }),
+            )
+        })
+        .collect();
+    svg("latency by percentile", &x, &latency_axis(plan), &lines)
+}
+
+fn over_time(findings: &[Finding], plan: &Plan) -> String {
+    let length = plan.measured.as_secs_f64();
+    let seconds = plan.measured.as_secs();
+    let x = Axis {
+        title: "seconds from the start of the measurement".to_owned(),
+        ticks: (0..=seconds)
+            .step_by(2)
+            .map(|second| {
+                let at = Duration::from_secs(second).as_secs_f64() / length;
+                (at, second.to_string())
+            })
+            .collect(),
+    };
+    let lines: Vec<Line> = findings
+        .iter()
+        .map(|finding| {
+            let slices = finding.payments.worst_by_slice(SLICE);
+            line(
+                finding,
+                slices.into_iter().map(|(start, worst)| {
+                    let middle = (start + SLICE / 2).as_secs_f64() / length;
+                    (middle.min(1.0), height(worst, plan))
+                }),
+            )
+        })
+        .collect();
+    svg("worst latency over time", &x, &latency_axis(plan), &lines)
+}
+
+fn line(finding: &Finding, points: impl Iterator<Item = (f64, f64)>) -> Line {
+    Line {
+        class: finding.scenario.key,
+        label: finding.scenario.title,
+        points: points.collect(),
+    }
+}
+
+fn height(latency: Duration, plan: &Plan) -> f64 {
+    let range = (FASTEST.as_secs_f64(), plan.patience.as_secs_f64());
+    logarithmic(latency.as_secs_f64(), range)
+}
+
+fn latency_axis(plan: &Plan) -> Axis {
+    let decades = [1, 10, 100, 1_000].map(Duration::from_millis);
+    let label = |latency: Duration| match latency.as_millis() {
+        ms @ 0..1_000 => format!("{ms} ms"),
+        ms => format!("{} s", ms / 1_000),
+    };
+    let mut ticks: Vec<(f64, String)> = decades
+        .into_iter()
+        .filter(|latency| *latency < plan.patience)
+        .map(|latency| (height(latency, plan), label(latency)))
+        .collect();
+    ticks.push((1.0, format!("≥ {}", label(plan.patience))));
+    Axis {
+        title: "latency".to_owned(),
+        ticks,
+    }
+}
+
+fn conditions(plan: &Plan, cores: usize) -> String {
+    format!(
+        "<p>{cores} processors, shared by the service and the client that measures it. {} payments a second, sent \
+         when they are due whatever became of those before, and timed from then; after {} a client gives up, and \
+         a payment that failed counts with all of that time. {} analytics clients, each with one request under \
+         way, which waits {} and then computes for {} on the thread that it runs on; a client that is turned away \
+         asks again after {}. Measured for {}, after {} of the same.</p>\n",
+        plan.rate,
+        time(plan.patience),
+        plan.flood,
+        time(plan.strain.delay),
+        time(plan.strain.cpu),
+        time(plan.pause),
+        time(plan.measured),
+        time(plan.onset),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{finding::tests::finding, plan::SCENARIOS, verdict::judge},
+        *,
+    };
+
+    fn report() -> String {
+        let findings =
+            SCENARIOS.map(|scenario| finding(scenario, Duration::from_micros(2_500), (1_000, 3)));
+        page(&findings, &judge(&findings), &Plan::FULL)
+    }
+
+    #[test]
+    fn needs_nothing_but_itself() {
+        let page = report();
+        for elsewhere in [
+            "http:", "https:", "url(", "@import", "<script", "<link", "src=",
+        ] {
+            assert!(!page.contains(elsewhere), "{elsewhere}");
+        }
+    }
+
+    #[test]
+    fn every_scenario_is_in_the_table_the_legend_and_both_charts() {
+        let page = report();
+        for scenario in SCENARIOS {
+            let row = format!("<tr class=\"{}\">", scenario.key);
+            assert_eq!(page.matches(&row).count(), 1, "{}", scenario.key);
+            let line = format!("class=\"line {}\"", scenario.key);
+            assert_eq!(page.matches(&line).count(), 3, "{}", scenario.key);
+            assert!(
+                STYLE.contains(&format!(".line.{}", scenario.key)),
+                "{}",
+                scenario.key
+            );
+        }
+    }
+
+    #[test]
+    fn every_tag_that_is_opened_is_closed() {
+        let page = report();
+        for tag in [
+            "html", "head", "body", "main", "table", "tr", "th", "td", "ul", "li", "svg", "p", "b",
+            "text",
+        ] {
+            let opened = page.matches(&format!("<{tag}>")).count()
+                + page.matches(&format!("<{tag} ")).count();
+            assert_eq!(opened, page.matches(&format!("</{tag}>")).count(), "{tag}");
+        }
+        assert!(!page.contains("NaN"));
+    }
+
+    #[test]
+    fn a_missed_target_is_told() {
+        let page = report();
+        assert!(page.contains("<li class=\"missed\"><b>missed</b> storm/flooded-success: 99.7%"));
+        assert!(page.contains("(target &lt;=2.0)"));
+    }
+
+    #[test]
+    fn a_report_without_findings_is_still_a_page() {
+        assert!(page(&[], &[], &Plan::QUICK).contains("</html>"));
+    }
+}

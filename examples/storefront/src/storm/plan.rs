@@ -1,0 +1,158 @@
+//! What the experiment does, for how long, and how hard.
+
+use std::time::Duration;
+
+use crate::{
+    analytics::Strain,
+    compartments::{ANALYTICS, Protection},
+};
+
+/// One column of the experiment: a way to run the shop, calm or flooded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Scenario {
+    /// A word for file names and colours.
+    pub(super) key: &'static str,
+    /// What the table calls it.
+    pub(super) title: &'static str,
+    /// How the shop is run.
+    pub(super) protection: Protection,
+    /// Whether the analytics are flooded.
+    pub(super) flooded: bool,
+}
+
+/// The shop as it is meant to be run, without a flood: what the others are compared to.
+pub(super) const IDLE: Scenario = Scenario {
+    key: "idle",
+    title: "idle",
+    protection: Protection::Fusebox,
+    flooded: false,
+};
+
+/// One runtime, one pool, nothing in between.
+pub(super) const UNPROTECTED: Scenario = Scenario {
+    key: "none",
+    title: "flooded, without fusebox",
+    protection: Protection::None,
+    flooded: true,
+};
+
+/// One runtime, one pool, and as many analytics at once as the compartment would have threads.
+pub(super) const SEMAPHORE: Scenario = Scenario {
+    key: "semaphore",
+    title: "flooded, semaphore only",
+    protection: Protection::Semaphore,
+    flooded: true,
+};
+
+/// A compartment for each kind of traffic.
+pub(super) const FUSEBOX: Scenario = Scenario {
+    key: "fusebox",
+    title: "flooded, with fusebox",
+    protection: Protection::Fusebox,
+    flooded: true,
+};
+
+/// All of them, in the order in which they run.
+pub(super) const SCENARIOS: [Scenario; 4] = [IDLE, UNPROTECTED, SEMAPHORE, FUSEBOX];
+
+/// How long and how hard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// Payments sent in a second, however the earlier ones fare.
+    pub(super) rate: u32,
+    /// When a client gives its payment up, counted from when it meant to send it.
+    pub(super) patience: Duration,
+    /// Payments before the flood begins, to open connections and fill caches; not measured.
+    pub(super) warm_up: Duration,
+    /// Payments while the flood comes up; not measured.
+    pub(super) onset: Duration,
+    /// What is measured.
+    pub(super) measured: Duration,
+    /// Analytics clients, each with one request under way.
+    pub(super) flood: usize,
+    /// How long an analytics client that was turned away waits before it asks again. Impatient: the answer
+    /// asks for more.
+    pub(super) pause: Duration,
+    /// The extra work in each analytics request.
+    pub(super) strain: Strain,
+}
+
+/// Flooded is twelve times what the compartment takes at once.
+const FLOOD: usize = 12 * ANALYTICS.slots;
+
+/// How long a service that was asked to stop may take before it is killed.
+pub(super) const STOP_PATIENCE: Duration = Duration::from_secs(1);
+
+/// No experiment takes longer, seeding apart.
+pub(super) const LONGEST: Duration = Duration::from_secs(88);
+
+impl Plan {
+    /// The real thing.
+    pub(super) const FULL: Self = Self {
+        // Some 8 % of what the service can do on two small cores: what is measured is the flood's doing,
+        // not the payments' own queue.
+        rate: 100,
+        patience: Duration::from_secs(5),
+        warm_up: Duration::from_secs(1),
+        // The first requests have waited out their delay and are computing by then.
+        onset: Duration::from_millis(3_000),
+        // 1,200 payments: twelve of them lie beyond the 99th percentile.
+        measured: Duration::from_secs(12),
+        flood: FLOOD,
+        pause: Duration::from_millis(250),
+        strain: Strain {
+            delay: Duration::from_secs(2),
+            cpu: Duration::from_secs(1),
+        },
+    };
+
+    /// Only to see that it runs.
+    pub(super) const QUICK: Self = Self {
+        rate: 50,
+        patience: Duration::from_secs(1),
+        warm_up: Duration::from_millis(200),
+        onset: Duration::from_millis(500),
+        measured: Duration::from_secs(1),
+        flood: FLOOD,
+        pause: Duration::from_millis(100),
+        strain: Strain {
+            delay: Duration::from_millis(200),
+            cpu: Duration::from_millis(100),
+        },
+    };
+
+    /// From the first payment to the last.
+    #[must_use]
+    pub(super) fn sending(&self) -> Duration {
+        self.warm_up + self.onset + self.measured
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_whole_experiment_is_bounded() {
+        // A second for each service to start.
+        let start = Duration::from_secs(1);
+        let calm = Plan::FULL.sending() + start;
+        // Even where every payment is given up and every service has to be killed but the first.
+        let flooded = calm + Plan::FULL.patience + STOP_PATIENCE;
+        assert!(calm + 3 * flooded <= LONGEST, "{:?}", calm + 3 * flooded);
+        assert!(LONGEST < Duration::from_secs(90));
+    }
+
+    #[test]
+    fn the_flood_computes_before_the_measurement_begins() {
+        for plan in [Plan::FULL, Plan::QUICK] {
+            assert!(plan.onset > plan.strain.delay);
+        }
+    }
+
+    #[test]
+    fn the_percentiles_have_something_beyond_them() {
+        let payments = u128::from(Plan::FULL.rate) * Plan::FULL.measured.as_millis() / 1_000;
+        assert!(payments / 1_000 >= 1);
+    }
+}
