@@ -1,5 +1,6 @@
 //! A rule engine for the OWASP Core Rule Set, without http and tower.
 
+pub mod body;
 mod byteset;
 mod transform;
 

@@ -17,8 +17,10 @@ mod script;
 mod space;
 #[cfg(test)]
 mod tests;
-mod url;
+pub(crate) mod url;
 mod utf8;
+
+pub(crate) use scan::hex as hex_digit;
 
 use crate::ByteSet;
 

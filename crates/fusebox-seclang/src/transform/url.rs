@@ -8,6 +8,11 @@ pub(super) fn decode(input: &[u8], out: &mut Vec<u8>) {
     walk(input, out, |_after_percent| None);
 }
 
+/// As [`decode`], and `true` if there was a percent sign that begins no valid escape: what a form is read with.
+pub(crate) fn decode_counting(input: &[u8], out: &mut Vec<u8>) -> bool {
+    walk(input, out, |_after_percent| None)
+}
+
 /// As [`decode`], and `%uHHHH`, the form that IIS accepts.
 ///
 /// The code page is 20127 (US-ASCII), the one that ModSecurity's recommended configuration loads: `%u0107` is a `c`,
@@ -23,14 +28,16 @@ pub(super) fn decode_uni(input: &[u8], out: &mut Vec<u8>) {
     });
 }
 
-fn walk(input: &[u8], out: &mut Vec<u8>, unicode: impl Fn(&[u8]) -> Option<u8>) {
+/// Whether a percent sign began no escape.
+fn walk(input: &[u8], out: &mut Vec<u8>, unicode: impl Fn(&[u8]) -> Option<u8>) -> bool {
     const UNICODE_LENGTH: usize = "uHHHH".len();
+    let mut invalid = false;
     let mut rest = input;
     while let Some(position) = memchr::memchr2(b'%', b'+', rest) {
         let (before, marked) = rest.split_at(position);
         out.extend_from_slice(before);
         let Some((mark, after)) = marked.split_first() else {
-            return;
+            break;
         };
         rest = after;
         if *mark == b'+' {
@@ -44,10 +51,12 @@ fn walk(input: &[u8], out: &mut Vec<u8>, unicode: impl Fn(&[u8]) -> Option<u8>) 
             out.push(byte);
             rest = tail;
         } else {
+            invalid = true;
             out.push(b'%');
         }
     }
     out.extend_from_slice(rest);
+    invalid
 }
 
 /// Everything but `[A-Za-z0-9*]` as `%hh`, a space as `+`.
