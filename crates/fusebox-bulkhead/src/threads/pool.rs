@@ -1,10 +1,11 @@
 use std::{
     io,
-    panic::{AssertUnwindSafe, catch_unwind},
+    num::NonZeroUsize,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    thread,
     time::Duration,
 };
 
@@ -86,9 +87,8 @@ impl Threads {
             let priority = Priority::below_this_thread(name.clone(), steps);
             builder.on_thread_start(move || priority.take());
         }
-        // tokio reports what it cannot allocate and panics when it cannot start a thread.
-        let runtime = catch_unwind(AssertUnwindSafe(|| builder.build()))
-            .unwrap_or_else(|_| Err(io::ErrorKind::WouldBlock.into()))
+        let runtime = could_start(workers)
+            .and_then(|()| builder.build())
             .map_err(|source| StartError::new(name, workers, source))?;
         Ok(Self(Arc::new(Shared {
             handle: runtime.handle().clone(),
@@ -206,6 +206,22 @@ impl Threads {
     }
 }
 
+/// Whether the operating system gives so many threads at once.
+///
+/// Tried out, because tokio panics when it gets no more, and in the middle of that waits for ever for
+/// those that it did get.
+fn could_start(threads: NonZeroUsize) -> io::Result<()> {
+    let gate = Mutex::new(());
+    thread::scope(|scope| {
+        // Nobody leaves before everybody has come.
+        let _closed = lock(&gate);
+        (0..threads.get()).try_for_each(|_| {
+            let thread = thread::Builder::new();
+            thread.spawn_scoped(scope, || drop(lock(&gate))).map(drop)
+        })
+    })
+}
+
 impl Shared {
     async fn idle(&self) {
         loop {
@@ -255,10 +271,8 @@ impl std::fmt::Debug for Threads {
 #[cfg(test)]
 mod tests {
     use std::{
-        num::NonZeroUsize,
         panic::resume_unwind,
         sync::{Barrier, mpsc},
-        thread,
     };
 
     use tokio::sync::oneshot;
