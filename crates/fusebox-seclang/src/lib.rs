@@ -2,7 +2,16 @@
 
 pub mod body;
 mod byteset;
+mod compile;
+mod engine;
+mod error;
+mod operator;
+mod parse;
+mod ruleset;
 mod transform;
 
 pub use byteset::ByteSet;
+pub use engine::{Action, Interruption, Match, Transaction};
+pub use error::{ErrorKind, Location, RulesetError};
+pub use ruleset::{Ruleset, RulesetBuilder};
 pub use transform::Transformation;

@@ -1,0 +1,92 @@
+//! What a match does: variables, collections, `ctl`.
+
+use super::Engine;
+use super::tx::{TxName, TxValue};
+use crate::compile::{Change, Ctl, Effect, Rule};
+use crate::parse::Variable;
+
+impl<'a> Engine<'a> {
+    pub(super) fn run_effects(&mut self, rule: &'a Rule) {
+        for effect in &rule.effects {
+            match effect {
+                Effect::SetTx(slot, change) => self.change_tx(TxName::Slot(*slot), change),
+                Effect::SetTxByName(name, change) => {
+                    let name = self.with_expanded(name, <[u8]>::to_ascii_lowercase);
+                    let program = self.program;
+                    let state = &mut *self.state;
+                    let texts = &mut state.texts;
+                    if let Some(name) = state.tx.by_name(program, &name, |name| texts.push(name)) {
+                        self.change_tx(name, change);
+                    }
+                }
+                Effect::SetPart(collection, name, change) => {
+                    let name = self.with_expanded(name, <[u8]>::to_ascii_lowercase);
+                    self.change_part(*collection, &name, change);
+                }
+                Effect::Expire(collection, name, seconds) => {
+                    let name = self.with_expanded(name, <[u8]>::to_ascii_lowercase);
+                    self.expire_part(*collection, &name, *seconds);
+                }
+                Effect::InitCol(collection, key) => {
+                    let key = self.with_expanded(key, <[u8]>::to_vec);
+                    self.open(*collection, &key);
+                }
+                Effect::Ctl(ctl) => self.ctl(ctl),
+            }
+        }
+    }
+
+    fn change_tx(&mut self, name: TxName, change: &Change) {
+        let value = match change {
+            Change::Remove => TxValue::Unset,
+            Change::SetNumber(number) => TxValue::Number(*number),
+            Change::Set(text) => {
+                let mut buffer = std::mem::take(&mut self.state.buffer);
+                buffer.clear();
+                self.expand(text, &mut buffer);
+                let text = self.state.texts.push(&buffer);
+                self.state.buffer = buffer;
+                TxValue::Text(text)
+            }
+            Change::Add(amount) => {
+                let amount = self.amount(amount);
+                TxValue::Number(self.tx_number(name).saturating_add(amount))
+            }
+            Change::Subtract(amount) => {
+                let amount = self.amount(amount);
+                TxValue::Number(self.tx_number(name).saturating_sub(amount))
+            }
+        };
+        self.state.tx.set(name, value);
+    }
+
+    fn ctl(&mut self, ctl: &Ctl) {
+        let state = &mut *self.state;
+        match ctl {
+            Ctl::AuditEngine(mode) => state.audit = *mode,
+            Ctl::AuditLogParts(parts) => state.audit_parts = Some(parts.clone()),
+            Ctl::ForceRequestBodyVariable(on) => state.force_request_body = *on,
+            Ctl::RequestBodyAccess(on) => state.request_body_access = *on,
+            Ctl::ResponseBodyAccess(on) => state.response_body_access = *on,
+            Ctl::RequestBodyProcessor(processor) => {
+                state.processor = Some(*processor);
+                state.set_bytes(Variable::ReqbodyProcessor, processor.name().as_bytes());
+            }
+            Ctl::RuleEngine(mode) => state.mode = *mode,
+            Ctl::Remove(heads) => {
+                let words = heads.words();
+                if state.removed.len() < words.len() {
+                    state.removed.resize(words.len(), 0);
+                }
+                for (removed, word) in state.removed.iter_mut().zip(words) {
+                    *removed |= word;
+                }
+            }
+            Ctl::Exclude(exclusion) => {
+                if !state.excluded.contains(exclusion) {
+                    state.excluded.push(*exclusion);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Rules against a transaction.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `texts` | the arena of values, with their bytes and what transformations made of them |
+//! | `lists` | the collections: which values a variable shows |
+//! | `tx` | the TX collection |
+//! | `state` | all of it, recycled |
+//! | `phase` | which rules run |
+//! | `eval` | one rule: its targets, its operator |
+//! | `expand` | macros |
+//! | `effects` | what a match does |
+//! | `persist` | collections that outlive a transaction |
+//! | `transaction` | the door: what a caller drives |
+
+mod body;
+mod effects;
+mod eval;
+mod expand;
+mod lists;
+mod persist;
+mod phase;
+mod state;
+mod texts;
+mod transaction;
+mod tx;
+
+use crate::compile::{Head, Program, Rule};
+pub(crate) use state::State;
+
+pub(crate) use persist::Store;
+pub use transaction::{Action, Interruption, Match, Transaction};
+pub(crate) use tx::TxValue;
+
+/// A program at work on a state.
+struct Engine<'a> {
+    program: &'a Program,
+    store: &'a Store,
+    state: &'a mut State,
+}
+
+impl Engine<'_> {
+    fn rule(&self, at: u32) -> Option<&Rule> {
+        self.program.rules.get(at as usize)
+    }
+
+    fn head(&self, at: u32) -> Option<&Head> {
+        self.rule(at).and_then(|rule| rule.head.as_deref())
+    }
+}

@@ -1,0 +1,139 @@
+//! Which rules of a phase run, and what becomes of a match of a whole chain.
+
+use super::Engine;
+use super::state::{Found, Stopped, Verdict};
+use crate::compile::{Disruptive, Head, Rule, bits_contain};
+use crate::parse::{Allow, EngineMode};
+
+impl<'a> Engine<'a> {
+    /// Runs phase `phase`, 1 to 5.
+    pub(super) fn run_phase(&mut self, phase: u8) {
+        if !self.may_run(phase) {
+            return;
+        }
+        let program = self.program;
+        let Some(heads) = program.phases.get(usize::from(phase) - 1) else {
+            return;
+        };
+        let mut position = 0;
+        while let Some(at) = heads.get(position) {
+            position += 1;
+            if let Some(next) = self.run_rule(*at) {
+                position = next as usize;
+            }
+            if !self.may_run(phase) {
+                break;
+            }
+        }
+        if self.state.allow == Some(Allow::Phase) {
+            self.state.allow = None;
+        }
+    }
+
+    /// Phase 5 always runs: it is where the log is written.
+    fn may_run(&self, phase: u8) -> bool {
+        let state = &*self.state;
+        if state.mode == EngineMode::Off {
+            return false;
+        }
+        if phase == 5 {
+            return true;
+        }
+        let allowed = match state.allow {
+            None => false,
+            Some(Allow::Request) => phase <= 2,
+            Some(Allow::Phase | Allow::Everything) => true,
+        };
+        state.stopped.is_none() && !allowed
+    }
+
+    /// Runs one rule with its chain; where to go on, if it says so.
+    fn run_rule(&mut self, at: u32) -> Option<u32> {
+        let program = self.program;
+        let rule = program.rules.get(at as usize)?;
+        let head = rule.head.as_deref()?;
+        if !self.state.removed.is_empty()
+            && bits_contain(&self.state.removed, rule.head_index as usize)
+        {
+            return None;
+        }
+        self.state.current = at;
+        if !self.chain_matches(at) {
+            return None;
+        }
+        self.matched(at, rule, head);
+        head.skip_to
+    }
+
+    fn matched(&mut self, at: u32, rule: &'a Rule, head: &'a Head) {
+        if let Some(severity) = head.severity {
+            let highest = self.state.highest_severity.unwrap_or(u8::MAX);
+            // 0 is the worst.
+            self.state.highest_severity = Some(highest.min(severity));
+        }
+        if head.log || head.audit {
+            self.report(at, head);
+        }
+        let _ = rule;
+        self.disrupt(at, head);
+    }
+
+    fn report(&mut self, at: u32, head: &'a Head) {
+        let mut log = std::mem::take(&mut self.state.log);
+        let start = log.len();
+        self.expand(&head.msg, &mut log);
+        let middle = log.len();
+        self.expand(&head.logdata, &mut log);
+        let end = log.len();
+        self.state.log = log;
+        let matched = self.last_matched().copied();
+        self.state.found.push(Found {
+            rule: at,
+            log: head.log,
+            audit: head.audit,
+            matched,
+            msg: start..middle,
+            data: middle..end,
+        });
+    }
+
+    fn disrupt(&mut self, at: u32, head: &'a Head) {
+        let verdict = match &head.disruptive {
+            Disruptive::Pass => return,
+            Disruptive::Allow(scope) => {
+                if self.state.mode == EngineMode::On {
+                    self.state.allow = Some(*scope);
+                }
+                return;
+            }
+            Disruptive::Deny => Verdict::Deny(head.status),
+            Disruptive::Drop => Verdict::Drop,
+            Disruptive::Redirect(to) => {
+                let mut log = std::mem::take(&mut self.state.log);
+                let start = log.len();
+                self.expand(to, &mut log);
+                let place = start..log.len();
+                self.state.log = log;
+                // A redirect with the status of a refusal would be none.
+                let status = if (300..400).contains(&head.status) {
+                    head.status
+                } else {
+                    302
+                };
+                Verdict::Redirect(status, place)
+            }
+        };
+        let stopped = Stopped {
+            rule: at,
+            phase: head.phase,
+            verdict,
+        };
+        let state = &mut *self.state;
+        // Nothing is left to refuse in phase 5.
+        if state.mode == EngineMode::On && head.phase != 5 {
+            state.stopped.get_or_insert(stopped);
+        } else {
+            state.detected.get_or_insert(stopped);
+        }
+    }
+}

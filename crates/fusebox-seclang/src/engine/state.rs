@@ -1,0 +1,223 @@
+//! Everything that one transaction knows; recycled, so that a benign request allocates nothing.
+
+use std::net::IpAddr;
+use std::ops::Range;
+
+use super::lists::Lists;
+use super::texts::{TextId, Texts};
+use super::tx::Tx;
+use crate::compile::Program;
+use crate::parse::{Allow, AuditMode, EngineMode, Processor, Variable};
+
+/// One value that an operator matched.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Matched {
+    pub(crate) variable: Variable,
+    pub(crate) count: bool,
+    pub(crate) name: Option<TextId>,
+    pub(crate) value: TextId,
+}
+
+/// A rule that matched with its whole chain, as it is reported.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) rule: u32,
+    pub(crate) log: bool,
+    pub(crate) audit: bool,
+    pub(crate) matched: Option<Matched>,
+    pub(crate) msg: Range<usize>,
+    pub(crate) data: Range<usize>,
+}
+
+/// What a disruptive action asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Deny(u16),
+    Drop,
+    Redirect(u16, Range<usize>),
+}
+
+/// A disruptive action that a rule took, or would have taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stopped {
+    pub(crate) rule: u32,
+    pub(crate) phase: u8,
+    pub(crate) verdict: Verdict,
+}
+
+/// The state of a transaction.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) texts: Texts,
+    pub(crate) lists: Lists,
+    /// Variables with one value, by their number.
+    pub(crate) singles: Vec<TextId>,
+    pub(crate) tx: Tx,
+    pub(crate) matched: Vec<Matched>,
+    /// Of the rule before in the chain: what MATCHED_VARS shows.
+    pub(crate) matched_before: Vec<Matched>,
+    pub(crate) found: Vec<Found>,
+    /// Messages of found rules.
+    pub(crate) log: Vec<u8>,
+    pub(crate) buffer: Vec<u8>,
+    pub(crate) name_buffer: Vec<u8>,
+    /// Heads that `ctl` removed, by head index; empty until one is.
+    pub(crate) removed: Vec<u64>,
+    /// Exclusions that `ctl` asked for, by their index in the program.
+    pub(crate) excluded: Vec<u32>,
+    pub(crate) mode: EngineMode,
+    pub(crate) audit: AuditMode,
+    pub(crate) audit_parts: Option<Box<str>>,
+    pub(crate) processor: Option<Processor>,
+    pub(crate) force_request_body: bool,
+    pub(crate) request_body_access: bool,
+    pub(crate) response_body_access: bool,
+    pub(crate) request_body: Vec<u8>,
+    pub(crate) response_body: Vec<u8>,
+    pub(crate) allow: Option<Allow>,
+    /// What was done.
+    pub(crate) stopped: Option<Stopped>,
+    /// What would have been done first, in detection mode.
+    pub(crate) detected: Option<Stopped>,
+    pub(crate) highest_severity: Option<u8>,
+    pub(crate) current: u32,
+    pub(crate) client: Option<IpAddr>,
+    pub(crate) unix: u64,
+    pub(crate) unique: u64,
+    pub(crate) unique_id: Option<TextId>,
+    /// Collections that `initcol` opened: which, and the key.
+    pub(crate) opened: Vec<(Variable, Box<[u8]>)>,
+}
+
+/// What a state keeps of a body for the next transaction.
+const KEEP_BODY: usize = 256 << 10;
+
+impl State {
+    pub(crate) fn new() -> Self {
+        Self {
+            texts: Texts::default(),
+            lists: Lists::default(),
+            singles: Vec::new(),
+            tx: Tx::default(),
+            matched: Vec::new(),
+            matched_before: Vec::new(),
+            found: Vec::new(),
+            log: Vec::new(),
+            buffer: Vec::new(),
+            name_buffer: Vec::new(),
+            removed: Vec::new(),
+            excluded: Vec::new(),
+            mode: EngineMode::Off,
+            audit: AuditMode::Off,
+            audit_parts: None,
+            processor: None,
+            force_request_body: false,
+            request_body_access: false,
+            response_body_access: false,
+            request_body: Vec::new(),
+            response_body: Vec::new(),
+            allow: None,
+            stopped: None,
+            detected: None,
+            highest_severity: None,
+            current: 0,
+            client: None,
+            unix: 0,
+            unique: 0,
+            unique_id: None,
+            opened: Vec::new(),
+        }
+    }
+
+    /// Makes ready for a transaction; allocations of the one before are used again.
+    pub(crate) fn begin(&mut self, program: &Program, unix: u64, unique: u64) {
+        self.texts.clear();
+        self.lists.clear();
+        self.singles.clear();
+        self.singles.resize(Variable::COUNT, TextId::EMPTY);
+        self.tx.begin(&program.tx.start);
+        self.matched.clear();
+        self.matched_before.clear();
+        self.found.clear();
+        self.log.clear();
+        self.removed.clear();
+        self.excluded.clear();
+        self.mode = program.settings.engine;
+        self.audit = program.settings.audit;
+        self.audit_parts = None;
+        self.processor = None;
+        self.force_request_body = false;
+        self.request_body_access = program.settings.request_body.access;
+        self.response_body_access = program.settings.response_body.access;
+        self.request_body.clear();
+        self.request_body.shrink_to(KEEP_BODY);
+        self.response_body.clear();
+        self.response_body.shrink_to(KEEP_BODY);
+        self.allow = None;
+        self.stopped = None;
+        self.detected = None;
+        self.highest_severity = None;
+        self.current = 0;
+        self.client = None;
+        self.unix = unix;
+        self.unique = unique;
+        self.unique_id = None;
+        self.opened.clear();
+        let zero = self.texts.push(b"0");
+        for variable in ZERO_AT_FIRST {
+            self.set(*variable, zero);
+        }
+    }
+
+    pub(crate) fn set(&mut self, variable: Variable, text: TextId) {
+        if let Some(cell) = self.singles.get_mut(variable as usize) {
+            *cell = text;
+        }
+    }
+
+    pub(crate) fn set_bytes(&mut self, variable: Variable, bytes: &[u8]) {
+        let text = self.texts.push(bytes);
+        self.set(variable, text);
+    }
+
+    pub(crate) fn set_number(&mut self, variable: Variable, number: usize) {
+        use std::io::Write as _;
+        let text = self.texts.push_with(|out| {
+            let _infallible = write!(out, "{number}");
+        });
+        self.set(variable, text);
+    }
+
+    pub(crate) fn single(&self, variable: Variable) -> TextId {
+        self.singles
+            .get(variable as usize)
+            .copied()
+            .unwrap_or(TextId::EMPTY)
+    }
+}
+
+/// Flags and sums that are 0 for a request without a body.
+const ZERO_AT_FIRST: &[Variable] = &[
+    Variable::ArgsCombinedSize,
+    Variable::FilesCombinedSize,
+    Variable::InboundDataError,
+    Variable::MultipartBoundaryQuoted,
+    Variable::MultipartBoundaryWhitespace,
+    Variable::MultipartCrlfLfLines,
+    Variable::MultipartDataAfter,
+    Variable::MultipartDataBefore,
+    Variable::MultipartFileLimitExceeded,
+    Variable::MultipartHeaderFolding,
+    Variable::MultipartInvalidHeaderFolding,
+    Variable::MultipartInvalidPart,
+    Variable::MultipartInvalidQuoting,
+    Variable::MultipartLfLine,
+    Variable::MultipartMissingSemicolon,
+    Variable::MultipartStrictError,
+    Variable::MultipartUnmatchedBoundary,
+    Variable::OutboundDataError,
+    Variable::ReqbodyError,
+    Variable::ReqbodyProcessorError,
+    Variable::RequestBodyLength,
+    Variable::UrlencodedError,
+];

@@ -1,0 +1,228 @@
+//! The bytes of one transaction: every value once, with the set of bytes that occur in it.
+
+use super::super::compile::Program;
+use crate::ByteSet;
+
+/// A text of the arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct TextId(u32);
+
+impl TextId {
+    /// The empty text, which every arena starts with.
+    pub(crate) const EMPTY: Self = Self(0);
+
+    pub(crate) const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Text {
+    start: u32,
+    end: u32,
+    present: ByteSet,
+    /// Where its row of transformed texts starts in `rows`; [`NO_ROW`] until one is needed.
+    row: u32,
+}
+
+const NO_ROW: u32 = u32::MAX;
+
+/// No result yet, in a row.
+const UNKNOWN: u32 = u32::MAX;
+
+/// An arena of texts that is emptied, not freed, between transactions.
+#[derive(Debug, Default)]
+pub(crate) struct Texts {
+    bytes: Vec<u8>,
+    texts: Vec<Text>,
+    /// Results of transformations: a row of one id per node for each text that some transformation might change.
+    rows: Vec<u32>,
+    /// Bytes that transformations have written; the work budget counts them.
+    pub(crate) transformed: u64,
+    buffer: Vec<u8>,
+}
+
+/// What one arena keeps for the next transaction: a burst of large bodies must not pin its memory for ever.
+const KEEP_BYTES: usize = 1 << 20;
+
+impl Texts {
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(KEEP_BYTES);
+        self.texts.clear();
+        self.texts.shrink_to(KEEP_BYTES / size_of::<Text>());
+        self.rows.clear();
+        self.rows.shrink_to(KEEP_BYTES / size_of::<u32>());
+        self.buffer.clear();
+        self.buffer.shrink_to(KEEP_BYTES);
+        self.transformed = 0;
+        self.push(&[]);
+    }
+
+    /// Takes a copy.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> TextId {
+        if bytes.is_empty() && !self.texts.is_empty() {
+            return TextId::EMPTY;
+        }
+        let start = offset(self.bytes.len());
+        self.bytes.extend_from_slice(bytes);
+        self.add(start, present(bytes))
+    }
+
+    /// Takes what `write` appends.
+    pub(crate) fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> TextId {
+        let start = self.bytes.len();
+        write(&mut self.bytes);
+        let written = present(self.bytes.get(start..).unwrap_or_default());
+        self.add(offset(start), written)
+    }
+
+    /// A part of another text, without a copy.
+    pub(crate) fn part(&mut self, of: TextId, start: usize, end: usize) -> TextId {
+        let Some(text) = self.texts.get(of.index()).copied() else {
+            return TextId::EMPTY;
+        };
+        let first = text.start.saturating_add(offset(start)).min(text.end);
+        let last = text
+            .start
+            .saturating_add(offset(end))
+            .clamp(first, text.end);
+        let bytes = self.bytes.get(first as usize..last as usize);
+        let present = present(bytes.unwrap_or_default());
+        let id = offset(self.texts.len());
+        self.texts.push(Text {
+            start: first,
+            end: last,
+            present,
+            row: NO_ROW,
+        });
+        TextId(id)
+    }
+
+    fn add(&mut self, start: u32, present: ByteSet) -> TextId {
+        let id = offset(self.texts.len());
+        self.texts.push(Text {
+            start,
+            end: offset(self.bytes.len()),
+            present,
+            row: NO_ROW,
+        });
+        TextId(id)
+    }
+
+    pub(crate) fn get(&self, id: TextId) -> &[u8] {
+        self.texts
+            .get(id.index())
+            .and_then(|text| self.bytes.get(text.start as usize..text.end as usize))
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn present(&self, id: TextId) -> ByteSet {
+        self.texts
+            .get(id.index())
+            .map_or(ByteSet::EMPTY, |text| text.present)
+    }
+
+    pub(crate) fn length(&self, id: TextId) -> usize {
+        self.texts
+            .get(id.index())
+            .map_or(0, |text| (text.end - text.start) as usize)
+    }
+
+    /// What the transformations up to `node` make of the text; each step is done once per text.
+    pub(crate) fn transformed(&mut self, program: &Program, id: TextId, node: u32) -> TextId {
+        let Some(entry) = program.nodes.get(node as usize) else {
+            return id;
+        };
+        let Some(step) = entry.step else {
+            return id;
+        };
+        let Some(text) = self.texts.get(id.index()).copied() else {
+            return id;
+        };
+        // The usual case: there is nothing to decode, so the text is what it was.
+        if !entry.always_changes && !text.present.intersects(entry.triggers) {
+            return id;
+        }
+        let row = self.row(program, id, text.row);
+        let cell = row as usize + node as usize;
+        if let Some(known) = self.rows.get(cell)
+            && *known != UNKNOWN
+        {
+            return TextId(*known);
+        }
+        let before = self.transformed(program, id, entry.parent);
+        let after = if step.may_change(self.present(before)) {
+            self.apply(step, before)
+        } else {
+            before
+        };
+        if let Some(cell) = self.rows.get_mut(cell) {
+            *cell = after.0;
+        }
+        after
+    }
+
+    fn row(&mut self, program: &Program, id: TextId, row: u32) -> u32 {
+        if row != NO_ROW {
+            return row;
+        }
+        let row = offset(self.rows.len());
+        self.rows
+            .resize(self.rows.len() + program.nodes.len(), UNKNOWN);
+        if let Some(text) = self.texts.get_mut(id.index()) {
+            text.row = row;
+        }
+        row
+    }
+
+    fn apply(&mut self, step: crate::Transformation, id: TextId) -> TextId {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.clear();
+        self.transformed += self.length(id) as u64;
+        let after = if step.apply(self.get(id), &mut buffer) {
+            self.push(&buffer)
+        } else {
+            id
+        };
+        self.buffer = buffer;
+        after
+    }
+}
+
+/// The arena of one transaction stays below 4 GiB: bodies are limited, and the budget stops transformations long before.
+fn offset(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}
+
+/// The bytes that occur in `bytes`.
+fn present(bytes: &[u8]) -> ByteSet {
+    let mut words = [0_u64; 4];
+    for byte in bytes {
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "a byte shifted by six is below four; written so that no branch is left in the loop"
+        )]
+        let word = &mut words[usize::from(byte >> 6)];
+        *word |= 1 << (byte & 63);
+    }
+    ByteSet::from_words(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_the_bytes_of_each_text() {
+        let mut texts = Texts::default();
+        texts.clear();
+        let id = texts.push(b"a=%41");
+        assert_eq!(texts.get(id), b"a=%41");
+        assert_eq!(texts.present(id), ByteSet::of(b"a=%41"));
+        let part = texts.part(id, 2, 99);
+        assert_eq!(texts.get(part), b"%41");
+        assert_eq!(texts.present(part), ByteSet::of(b"%41"));
+        assert_eq!(texts.push(b""), TextId::EMPTY);
+    }
+}

@@ -1,0 +1,241 @@
+//! Directives that set something for the whole engine.
+
+use super::action::AuditMode;
+use crate::error::ErrorKind;
+
+/// What `SecRuleEngine` and `ctl:ruleEngine` say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EngineMode {
+    On,
+    DetectionOnly,
+    Off,
+}
+
+impl EngineMode {
+    pub(crate) fn parse(what: &str, value: &str) -> Result<Self, ErrorKind> {
+        Ok(match value.to_ascii_lowercase().as_str() {
+            "on" => Self::On,
+            "off" => Self::Off,
+            "detectiononly" => Self::DetectionOnly,
+            _ => return Err(bad(what, value, "On, Off or DetectionOnly")),
+        })
+    }
+}
+
+/// What becomes of a body that is longer than its limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyLimitAction {
+    Reject,
+    ProcessPartial,
+}
+
+/// One setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Setting {
+    RuleEngine(EngineMode),
+    AuditEngine(AuditMode),
+    AuditLogParts(String),
+    RequestBodyAccess(bool),
+    RequestBodyLimit(usize),
+    RequestBodyNoFilesLimit(usize),
+    RequestBodyLimitAction(BodyLimitAction),
+    RequestBodyJsonDepthLimit(usize),
+    ArgumentsLimit(usize),
+    ArgumentSeparator(u8),
+    ResponseBodyAccess(bool),
+    ResponseBodyLimit(usize),
+    ResponseBodyLimitAction(BodyLimitAction),
+    ResponseBodyMimeType(Vec<String>),
+    ResponseBodyMimeTypesClear,
+    CollectionTimeout(u32),
+    UploadFileLimit(usize),
+    WebAppId(String),
+    /// Has a meaning for a server, and none for an engine inside a service: named in the report, without effect.
+    WithoutEffect(&'static str),
+}
+
+/// Directives that say where a server keeps its files, or tune what this engine does not have.
+const WITHOUT_EFFECT: &[&str] = &[
+    "SecAuditLog",
+    "SecAuditLog2",
+    "SecAuditLogDirMode",
+    "SecAuditLogFileMode",
+    "SecAuditLogFormat",
+    "SecAuditLogRelevantStatus",
+    "SecAuditLogStorageDir",
+    "SecAuditLogType",
+    "SecComponentSignature",
+    "SecConnEngine",
+    "SecDataDir",
+    "SecDebugLog",
+    "SecDebugLogLevel",
+    "SecGuardianLog",
+    "SecPcreMatchLimit",
+    "SecPcreMatchLimitRecursion",
+    "SecRequestBodyInMemoryLimit",
+    "SecRulePerfTime",
+    "SecSensorId",
+    "SecServerSignature",
+    "SecStatusEngine",
+    "SecTmpDir",
+    "SecTmpSaveUploadedFiles",
+    "SecUnicodeCodePage",
+    "SecUnicodeMapFile",
+    "SecUploadDir",
+    "SecUploadFileMode",
+    "SecUploadKeepFiles",
+];
+
+const REFUSED: &[(&str, &str)] = &[
+    ("SecChrootDir", "a service is not moved by its rules"),
+    ("SecContentInjection", "bodies are not rewritten"),
+    (
+        "SecDisableBackendCompression",
+        "response bodies are looked at as they are",
+    ),
+    (
+        "SecGeoLookupDb",
+        "there is no location database, see @geoLookup",
+    ),
+    ("SecGsbLookupDb", "the service behind it is closed"),
+    ("SecHashEngine", "hash injection is not built in"),
+    (
+        "SecHttpBlKey",
+        "asks a name server in the middle of a request",
+    ),
+    (
+        "SecRemoteRules",
+        "rules come from files, not from the network",
+    ),
+    (
+        "SecRuleInheritance",
+        "there is one configuration, not one per folder",
+    ),
+    (
+        "SecRuleScript",
+        "no program is run in the middle of a request",
+    ),
+    ("SecStreamInBodyInspection", "bodies are not rewritten"),
+    ("SecStreamOutBodyInspection", "bodies are not rewritten"),
+];
+
+fn bad(what: &str, value: &str, expected: &'static str) -> ErrorKind {
+    ErrorKind::Value {
+        what: what.to_owned(),
+        value: value.to_owned(),
+        expected,
+    }
+}
+
+impl Setting {
+    /// `None`: no setting has this name.
+    pub(crate) fn parse(name: &str, arguments: &[String]) -> Result<Option<Self>, ErrorKind> {
+        let lower = name.to_ascii_lowercase();
+        if let Some((known, why)) = REFUSED
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(&lower))
+        {
+            return Err(ErrorKind::Refused {
+                what: (*known).to_owned(),
+                why,
+            });
+        }
+        if let Some(known) = WITHOUT_EFFECT
+            .iter()
+            .find(|known| known.eq_ignore_ascii_case(&lower))
+        {
+            return Ok(Some(Self::WithoutEffect(known)));
+        }
+        let one = || match arguments {
+            [one] => Ok(one.as_str()),
+            _ => Err(ErrorKind::Arguments {
+                directive: name.to_owned(),
+                expected: "one argument",
+                found: arguments.len(),
+            }),
+        };
+        let size = || {
+            let value = one()?;
+            value
+                .parse()
+                .map_err(|_| bad(name, value, "a whole number"))
+        };
+        let switch = || {
+            let value = one()?;
+            match value.to_ascii_lowercase().as_str() {
+                "on" => Ok(true),
+                "off" => Ok(false),
+                _ => Err(bad(name, value, "On or Off")),
+            }
+        };
+        let limit_action = || {
+            let value = one()?;
+            match value.to_ascii_lowercase().as_str() {
+                "reject" => Ok(BodyLimitAction::Reject),
+                "processpartial" => Ok(BodyLimitAction::ProcessPartial),
+                _ => Err(bad(name, value, "Reject or ProcessPartial")),
+            }
+        };
+        Ok(Some(match lower.as_str() {
+            "secruleengine" => Self::RuleEngine(EngineMode::parse(name, one()?)?),
+            "secauditengine" => Self::AuditEngine(AuditMode::parse(name, one()?)?),
+            "secauditlogparts" => Self::AuditLogParts(one()?.to_owned()),
+            "secrequestbodyaccess" => Self::RequestBodyAccess(switch()?),
+            "secrequestbodylimit" => Self::RequestBodyLimit(size()?),
+            "secrequestbodynofileslimit" => Self::RequestBodyNoFilesLimit(size()?),
+            "secrequestbodylimitaction" => Self::RequestBodyLimitAction(limit_action()?),
+            "secrequestbodyjsondepthlimit" => Self::RequestBodyJsonDepthLimit(size()?),
+            "secargumentslimit" => Self::ArgumentsLimit(size()?),
+            "secargumentseparator" => match one()?.as_bytes() {
+                [byte] => Self::ArgumentSeparator(*byte),
+                _ => return Err(bad(name, one()?, "one character")),
+            },
+            "secresponsebodyaccess" => Self::ResponseBodyAccess(switch()?),
+            "secresponsebodylimit" => Self::ResponseBodyLimit(size()?),
+            "secresponsebodylimitaction" => Self::ResponseBodyLimitAction(limit_action()?),
+            "secresponsebodymimetype" => Self::ResponseBodyMimeType(
+                arguments
+                    .iter()
+                    .map(|mime| mime.to_ascii_lowercase())
+                    .collect(),
+            ),
+            "secresponsebodymimetypesclear" => Self::ResponseBodyMimeTypesClear,
+            "seccollectiontimeout" => {
+                let value = one()?;
+                Self::CollectionTimeout(
+                    value
+                        .parse()
+                        .map_err(|_| bad(name, value, "a number of seconds"))?,
+                )
+            }
+            "secuploadfilelimit" => Self::UploadFileLimit(size()?),
+            "secwebappid" => Self::WebAppId(one()?.to_owned()),
+            "seccookieformat" => match one()? {
+                "0" => Self::WithoutEffect("SecCookieFormat"),
+                value => return Err(bad(name, value, "0, the format that browsers send")),
+            },
+            "secxmlexternalentity" => {
+                if switch()? {
+                    return Err(ErrorKind::Refused {
+                        what: "SecXmlExternalEntity On".to_owned(),
+                        why: "external entities are never loaded",
+                    });
+                }
+                Self::WithoutEffect("SecXmlExternalEntity")
+            }
+            "secparsexmlintoargs" => {
+                if !arguments
+                    .first()
+                    .is_some_and(|value| value.eq_ignore_ascii_case("off"))
+                {
+                    return Err(ErrorKind::Refused {
+                        what: "SecParseXmlIntoArgs".to_owned(),
+                        why: "XML is looked at as XML:/* and XML://@*",
+                    });
+                }
+                Self::WithoutEffect("SecParseXmlIntoArgs")
+            }
+            _ => return Ok(None),
+        }))
+    }
+}
