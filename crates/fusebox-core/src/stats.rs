@@ -1,8 +1,11 @@
 //! Counters and latency histograms of a handle, cheap enough to be always on.
 //!
-//! A call is recorded once, at its end, in a shard chosen by thread: one uncontended lock, a few plain
-//! increments, one `hdrhistogram` bucket. No lock is shared by all calls, and a reader never makes a
-//! call wait: it holds one shard at a time, and a call that finds its shard held takes the next one.
+//! A call is recorded once, at its end, in a shard chosen by thread: one increment for its outcome, one
+//! for the bucket its latency falls into. There is no lock on that path, a reader never makes a call
+//! wait, and no increment is ever lost.
+//!
+//! The buckets are those of Gil Tene's `HdrHistogram` with two significant digits, as plain atomics; when
+//! somebody reads, they are summed up in an `hdrhistogram`, which knows the quantiles.
 //!
 //! Counters run since the handle was made. Latencies cover the last one to two minutes: a histogram
 //! over the whole life of a process no longer moves when something goes wrong at 3 a.m.
@@ -10,8 +13,8 @@
 use std::{
     cell::Cell,
     sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -22,52 +25,49 @@ use crate::{Call, Outcome, RejectionKind, Timestamp, Value, Verdict, time::nanos
 
 /// How long a histogram collects before it becomes "the minute before".
 const PERIOD: Duration = Duration::from_secs(60);
-/// Longer calls are recorded as this long.
-const LONGEST_MICROS: u64 = 3_600_000_000;
-/// One per cent of error in what is read out; three digits would need eight times the memory.
-const SIGNIFICANT_DIGITS: u8 = 2;
 /// Past this many, shards cost memory (about 52 KB each) and bring nothing.
 const MOST_SHARDS: usize = 16;
+/// Every so many calls of a bucket the time is looked at, and at every first one: converting a reading
+/// of the clock is half the price of a record. A period can be late to end by as many calls.
+const LOOKS_AT_THE_TIME: u32 = 16;
 
 /// The counters and histograms of one handle.
 #[derive(Debug)]
 pub struct Stats {
-    shards: Box<[Padded]>,
+    shards: Box<[Shard]>,
+    /// Which of the two periods of every shard collects.
+    current: AtomicUsize,
+    /// When it is to change, in nanoseconds.
+    rotate_at: AtomicU64,
+    /// Held by whoever ends a period or sums up; never by a call that would have to wait for it.
+    reading: Mutex<()>,
 }
 
 // Two shards in one cache line would share what they are there to keep apart; 128 because the
 // adjacent-line prefetcher pulls lines in pairs.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[repr(align(128))]
-struct Padded(Mutex<Shard>);
+struct Shard {
+    counters: Counters<AtomicU64>,
+    /// Empty until the first call is recorded: an idle shard costs no memory.
+    periods: OnceLock<Box<[Period; 2]>>,
+}
 
 #[derive(Clone, Debug, Default)]
-struct Counters {
-    outcomes: [u64; Outcome::ALL.len()],
-    enforced: [u64; RejectionKind::ALL.len()],
-    shadowed: [u64; RejectionKind::ALL.len()],
+struct Counters<T> {
+    outcomes: [T; Outcome::ALL.len()],
+    enforced: [T; RejectionKind::ALL.len()],
+    shadowed: [T; RejectionKind::ALL.len()],
 }
 
-#[derive(Debug)]
-struct Shard {
-    counters: Counters,
-    rotate_at: Timestamp,
-    /// `None` until the first call is recorded: an idle shard costs no memory.
-    times: Option<Box<Times>>,
-}
-
-#[derive(Debug)]
-struct Times {
-    now: Period,
-    before: Period,
-}
-
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Period {
-    latency: Histogram<u32>,
-    wait: Histogram<u32>,
-    /// Calls that did not wait: counted, and put into the histogram when it is read.
-    unqueued: u64,
+    /// Of calls that were made.
+    latency: Buckets,
+    /// Of calls that waited. Those that did not are the difference to the calls made.
+    wait: Buckets,
+    /// How many of those that waited were refused in the end.
+    refused_after_waiting: AtomicU32,
 }
 
 impl Stats {
@@ -77,74 +77,148 @@ impl Stats {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let shards = threads.next_power_of_two().min(MOST_SHARDS);
         Self {
-            shards: (0..shards)
-                .map(|_| {
-                    Padded(Mutex::new(Shard {
-                        counters: Counters::default(),
-                        rotate_at: Timestamp::ZERO,
-                        times: None,
-                    }))
-                })
-                .collect(),
+            shards: (0..shards).map(|_| Shard::default()).collect(),
+            current: AtomicUsize::new(0),
+            rotate_at: AtomicU64::new(0),
+            reading: Mutex::new(()),
         }
     }
 
     /// Records one call that was refused, or is over.
     #[inline]
     pub fn record(&self, now: Timestamp, call: &Call) {
-        if let Some(mut shard) = self.shard() {
-            shard.record(now, call);
+        self.record_at(|| now, call);
+    }
+
+    /// Records one call that was refused, or is over; `now` is asked only once in a while.
+    #[inline(always)]
+    pub fn record_at(&self, now: impl FnOnce() -> Timestamp, call: &Call) {
+        let Some(shard) = self.shard() else { return };
+        if let Verdict::Refused { kind, enforced } = call.verdict {
+            shard.counters.refused(kind, enforced);
+        }
+        match call.outcome {
+            Some(outcome) => {
+                if let Some(count) = shard.counters.outcomes.get(outcome.index()) {
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+                self.ran(shard, now, call.ran);
+                if !call.waited.is_zero() {
+                    self.waited(shard, call.waited, false);
+                }
+            }
+            // A call that waited and was then refused: its wait belongs to the picture of the queue.
+            None if !call.waited.is_zero() => {
+                self.rotate(now());
+                self.waited(shard, call.waited, true);
+            }
+            None => {}
         }
     }
 
-    /// The calling thread's shard, or the next one that is free.
     #[inline]
-    fn shard(&self) -> Option<MutexGuard<'_, Shard>> {
-        let home = thread_index() & (self.shards.len() - 1);
-        match self.shards.get(home)?.0.try_lock() {
-            Ok(shard) => Some(shard),
-            Err(_) => self.any_shard(home),
+    fn ran(&self, shard: &Shard, now: impl FnOnce() -> Timestamp, ran: Duration) {
+        let bucket = self.period(shard).latency.of(ran);
+        if bucket
+            .load(Ordering::Relaxed)
+            .is_multiple_of(LOOKS_AT_THE_TIME)
+        {
+            self.rotate(now());
+            self.period(shard).latency.count(ran);
+        } else {
+            bucket.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     #[cold]
-    fn any_shard(&self, home: usize) -> Option<MutexGuard<'_, Shard>> {
-        let (first, second) = self.shards.split_at_checked(home)?;
-        for Padded(shard) in second.iter().chain(first) {
-            if let Ok(shard) = shard.try_lock() {
-                return Some(shard);
-            }
+    fn waited(&self, shard: &Shard, waited: Duration, refused: bool) {
+        let period = self.period(shard);
+        period.wait.count(waited);
+        if refused {
+            let refused = &period.refused_after_waiting;
+            refused.fetch_add(1, Ordering::Relaxed);
         }
-        let Padded(shard) = self.shards.get(home)?;
-        // A poisoned shard lost at most one increment.
-        Some(shard.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The calling thread's shard.
+    #[inline]
+    fn shard(&self) -> Option<&Shard> {
+        self.shards.get(thread_index() & (self.shards.len() - 1))
+    }
+
+    /// The period of a shard that collects now.
+    #[inline]
+    fn period<'s>(&self, shard: &'s Shard) -> &'s Period {
+        let [even, odd] = &**shard.periods.get_or_init(Box::default);
+        if self.current.load(Ordering::Relaxed) == 0 {
+            even
+        } else {
+            odd
+        }
+    }
+
+    /// Ends the period if it is over.
+    fn rotate(&self, now: Timestamp) {
+        if now.as_nanos() >= self.rotate_at.load(Ordering::Relaxed)
+            // Whoever else holds it ends the period as well, or sums up and will not be long.
+            && let Ok(reading) = self.reading.try_lock()
+        {
+            self.end_period(now, &reading);
+        }
+    }
+
+    #[cold]
+    fn end_period(&self, now: Timestamp, _reading: &MutexGuard<'_, ()>) {
+        let due = Timestamp::from_nanos(self.rotate_at.load(Ordering::Relaxed));
+        if now < due {
+            return;
+        }
+        let ended = self.current.load(Ordering::Relaxed);
+        let next = 1 - ended;
+        self.clear(next);
+        self.current.store(next, Ordering::Relaxed);
+        if now >= due + PERIOD {
+            // Nothing came for a whole period: what was collected is older than "before".
+            self.clear(ended);
+        }
+        let next_due = (now + PERIOD).as_nanos();
+        self.rotate_at.store(next_due, Ordering::Relaxed);
+    }
+
+    fn clear(&self, period: usize) {
+        let periods = self.shards.iter().filter_map(|shard| shard.periods.get());
+        for period in periods.filter_map(|periods| periods.get(period)) {
+            period.latency.clear();
+            period.wait.clear();
+            period.refused_after_waiting.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Sums up all shards.
     #[must_use]
     pub fn snapshot(&self, now: Timestamp) -> StatsSnapshot {
+        let reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        self.end_period(now, &reading);
         let mut counters = Counters::default();
-        let mut sum: Option<Period> = None;
-        for Padded(shard) in &self.shards {
-            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            shard.rotate(now);
+        let (mut latency, mut wait) = (histogram(), histogram());
+        let mut refused_after_waiting = 0;
+        for shard in &self.shards {
             counters.add(&shard.counters);
-            if let Some(times) = &shard.times {
-                let sum = sum.get_or_insert_with(Period::new);
-                sum.add(&times.now);
-                sum.add(&times.before);
+            for period in shard.periods.get().into_iter().flat_map(|both| both.iter()) {
+                period.latency.add_to(&mut latency);
+                period.wait.add_to(&mut wait);
+                refused_after_waiting +=
+                    u64::from(period.refused_after_waiting.load(Ordering::Relaxed));
             }
         }
-        let (latency, wait) = sum.map_or_else(Default::default, |mut sum| {
-            let unqueued = u32::try_from(sum.unqueued).unwrap_or(u32::MAX);
-            // Zero is below the lowest bound, so it cannot fail.
-            let _ = sum.wait.record_n(0, unqueued);
-            (Distribution::of(&sum.latency), Distribution::of(&sum.wait))
-        });
+        let made_after_waiting = wait.len().saturating_sub(refused_after_waiting);
+        let unqueued = latency.len().saturating_sub(made_after_waiting);
+        // Zero is below the lowest bound, so it cannot fail.
+        let _ = wait.record_n(0, unqueued);
         StatsSnapshot {
             counters,
-            latency,
-            wait,
+            latency: Distribution::of(&latency),
+            wait: Distribution::of(&wait),
         }
     }
 }
@@ -155,8 +229,21 @@ impl Default for Stats {
     }
 }
 
-impl Counters {
-    fn add(&mut self, other: &Self) {
+impl Counters<AtomicU64> {
+    fn refused(&self, kind: RejectionKind, enforced: bool) {
+        let table = if enforced {
+            &self.enforced
+        } else {
+            &self.shadowed
+        };
+        if let Some(count) = table.get(kind.index()) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Counters<u64> {
+    fn add(&mut self, other: &Counters<AtomicU64>) {
         let pairs = [
             (&mut self.outcomes[..], &other.outcomes[..]),
             (&mut self.enforced[..], &other.enforced[..]),
@@ -164,95 +251,66 @@ impl Counters {
         ];
         for (sum, other) in pairs {
             for (sum, other) in sum.iter_mut().zip(other) {
-                *sum += other;
+                *sum += other.load(Ordering::Relaxed);
             }
         }
     }
 }
 
-impl Shard {
+/// Counts of durations, log-linear: 128 buckets for each power of two, so that a bucket is never wider
+/// than one per cent of what is in it.
+#[derive(Debug)]
+struct Buckets(Box<[AtomicU32; BUCKETS]>);
+
+/// A duration is counted in units of 1.024 µs: a shift instead of a division.
+const UNIT_BITS: u32 = 10;
+/// In these units a duration has at most 32 bits (73 minutes); longer ones are counted as that long.
+const MOST_UNITS: u64 = u32::MAX as u64;
+const LINEAR_BITS: u32 = 7;
+const BUCKETS: usize = ((32 - LINEAR_BITS as usize) + 1) << LINEAR_BITS;
+
+impl Buckets {
+    /// The bucket of a duration.
     #[inline]
-    fn record(&mut self, now: Timestamp, call: &Call) {
-        if let Verdict::Refused { kind, enforced } = call.verdict {
-            let table = if enforced {
-                &mut self.counters.enforced
-            } else {
-                &mut self.counters.shadowed
-            };
-            if let Some(count) = table.get_mut(kind.index()) {
-                *count += 1;
-            }
-        }
-        if let Some(outcome) = call.outcome {
-            if let Some(count) = self.counters.outcomes.get_mut(outcome.index()) {
-                *count += 1;
-            }
-            if now >= self.rotate_at {
-                self.rotate(now);
-            }
-            let period = &mut self.times.get_or_insert_with(Times::new).now;
-            period.latency.saturating_record(micros(call.ran));
-            if call.waited.is_zero() {
-                period.unqueued += 1;
-            } else {
-                period.wait.saturating_record(micros(call.waited));
-            }
-        } else if !call.waited.is_zero() {
-            // A call that waited and was then refused: its wait belongs to the picture of the queue.
-            if now >= self.rotate_at {
-                self.rotate(now);
-            }
-            let period = &mut self.times.get_or_insert_with(Times::new).now;
-            period.wait.saturating_record(micros(call.waited));
+    fn of(&self, time: Duration) -> &AtomicU32 {
+        // A whole second is rare, and it is what would make the product and the bound necessary.
+        let units = match time.as_secs() {
+            0 => time.subsec_nanos() >> UNIT_BITS,
+            _ => long(time),
+        };
+        // Below 256 units a bucket is one unit wide; from there its width doubles with each power of two.
+        let width_bits = 24 - (units | 1 << LINEAR_BITS).leading_zeros();
+        let index = (width_bits << LINEAR_BITS) + (units >> width_bits);
+        let [first, ..] = &*self.0;
+        self.0.get(index as usize).unwrap_or(first)
+    }
+
+    #[inline]
+    fn count(&self, time: Duration) {
+        self.of(time).fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn clear(&self) {
+        for bucket in self.0.iter() {
+            bucket.store(0, Ordering::Relaxed);
         }
     }
 
-    #[cold]
-    fn rotate(&mut self, now: Timestamp) {
-        if now < self.rotate_at {
-            return;
-        }
-        if let Some(times) = &mut self.times {
-            std::mem::swap(&mut times.now, &mut times.before);
-            times.now.clear();
-            if now >= self.rotate_at + PERIOD {
-                // Nothing came for a whole period: what was collected is older than "before".
-                times.before.clear();
+    fn add_to(&self, histogram: &mut Histogram<u64>) {
+        for (index, bucket) in (0_u64..).zip(self.0.iter()) {
+            let count = bucket.load(Ordering::Relaxed);
+            if count > 0 {
+                let width_bits = (index >> LINEAR_BITS).saturating_sub(1);
+                let units = (index - (width_bits << LINEAR_BITS)) << width_bits;
+                histogram.saturating_record_n(units, count.into());
             }
         }
-        self.rotate_at = now + PERIOD;
     }
 }
 
-impl Times {
-    fn new() -> Box<Self> {
-        Box::new(Self {
-            now: Period::new(),
-            before: Period::new(),
-        })
-    }
-}
-
-impl Period {
-    fn new() -> Self {
-        Self {
-            latency: histogram(),
-            wait: histogram(),
-            unqueued: 0,
-        }
-    }
-
-    fn clear(&mut self) {
-        self.latency.reset();
-        self.wait.reset();
-        self.unqueued = 0;
-    }
-
-    fn add(&mut self, other: &Self) {
-        // Same bounds on both sides, so there is nothing to fail.
-        let _ = self.latency.add(&other.latency);
-        let _ = self.wait.add(&other.wait);
-        self.unqueued += other.unqueued;
+impl Default for Buckets {
+    fn default() -> Self {
+        Self(Box::new([const { AtomicU32::new(0) }; BUCKETS]))
     }
 }
 
@@ -260,14 +318,14 @@ impl Period {
     clippy::expect_used,
     reason = "the bounds are constants that hdrhistogram accepts; the tests make one"
 )]
-fn histogram() -> Histogram<u32> {
-    Histogram::new_with_bounds(1, LONGEST_MICROS, SIGNIFICANT_DIGITS)
-        .expect("constant bounds are valid")
+fn histogram() -> Histogram<u64> {
+    // Two digits make the very buckets that are added up here.
+    Histogram::new_with_bounds(1, MOST_UNITS, 2).expect("constant bounds are valid")
 }
 
-#[inline]
-fn micros(time: Duration) -> u64 {
-    nanos(time) / 1_000
+#[cold]
+fn long(time: Duration) -> u32 {
+    u32::try_from(nanos(time) >> UNIT_BITS).unwrap_or(u32::MAX)
 }
 
 /// A small number for the calling thread, the same for all handles.
@@ -291,7 +349,7 @@ fn thread_index() -> usize {
 /// What [`Stats`] knew at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct StatsSnapshot {
-    counters: Counters,
+    counters: Counters<u64>,
     /// How long admitted calls ran, to the end of their response body.
     pub latency: Distribution,
     /// How long calls waited for the verdict, those that did not wait included.
@@ -400,15 +458,15 @@ pub struct Distribution {
 }
 
 impl Distribution {
-    fn of(histogram: &Histogram<u32>) -> Self {
-        let at = |quantile| Duration::from_micros(histogram.value_at_quantile(quantile));
+    fn of(histogram: &Histogram<u64>) -> Self {
+        let at = |quantile| time_of(histogram.value_at_quantile(quantile));
         Self {
             count: histogram.len(),
             p50: at(0.5),
             p90: at(0.9),
             p99: at(0.99),
             p999: at(0.999),
-            max: Duration::from_micros(histogram.max()),
+            max: time_of(histogram.max()),
         }
     }
 
@@ -423,6 +481,15 @@ impl Distribution {
             ("p99.9", Value::Time(self.p999)),
             ("max", Value::Time(self.max)),
         ])
+    }
+}
+
+/// The longest time that is counted as so many units; less than one unit is as good as none.
+fn time_of(units: u64) -> Duration {
+    if units == 0 {
+        Duration::ZERO
+    } else {
+        Duration::from_nanos(((units + 1) << UNIT_BITS) - 1)
     }
 }
 
@@ -464,6 +531,66 @@ mod tests {
             "{latency:?}"
         );
         assert!(close(latency.max, Duration::from_secs(1)), "{latency:?}");
+    }
+
+    #[test]
+    fn every_duration_is_within_one_per_cent_of_its_bucket() {
+        for nanos in (0..42).flat_map(|bits| [1_u64 << bits, (1 << bits) * 3 / 2, (2 << bits) - 1])
+        {
+            let stats = Stats::new();
+            let ran = Duration::from_nanos(nanos);
+            stats.record(at(1), &call(ran, Duration::ZERO));
+            let max = stats.snapshot(at(1)).latency.max;
+            let unit = Duration::from_nanos(1 << UNIT_BITS);
+            let exact = if ran < unit { Duration::ZERO } else { ran };
+            assert!(max >= exact, "{ran:?} as {max:?}");
+            assert!(max - exact <= unit.max(ran / 100), "{ran:?} as {max:?}");
+        }
+    }
+
+    #[test]
+    fn longer_than_an_hour_is_counted_as_the_longest() {
+        let stats = Stats::new();
+        stats.record(at(1), &call(Duration::MAX, Duration::MAX));
+        let snapshot = stats.snapshot(at(1));
+        assert!(snapshot.latency.max > Duration::from_secs(4_000));
+        assert_eq!(snapshot.latency.max, snapshot.wait.max);
+    }
+
+    #[test]
+    fn a_call_refused_after_it_waited_is_in_the_wait_alone() {
+        let stats = Stats::new();
+        stats.record(
+            at(1),
+            &Call {
+                verdict: Verdict::Refused {
+                    kind: RejectionKind::QueueTimeout,
+                    enforced: true,
+                },
+                outcome: None,
+                waited: Duration::from_secs(1),
+                ran: Duration::ZERO,
+            },
+        );
+        stats.record(at(1), &call(Duration::ZERO, Duration::ZERO));
+        let snapshot = stats.snapshot(at(1));
+        assert_eq!((snapshot.latency.count, snapshot.wait.count), (1, 2));
+        assert_eq!(snapshot.wait.p50, Duration::ZERO);
+    }
+
+    #[test]
+    fn the_time_is_not_asked_at_every_call() {
+        let stats = Stats::new();
+        let asked = Cell::new(0);
+        for _ in 0..160 {
+            let now = || {
+                asked.set(asked.get() + 1);
+                at(1)
+            };
+            stats.record_at(now, &call(Duration::from_micros(5), Duration::ZERO));
+        }
+        assert_eq!(asked.get(), 10);
+        assert_eq!(stats.snapshot(at(1)).latency.count, 160);
     }
 
     #[test]

@@ -58,16 +58,22 @@ impl std::ops::Add<Duration> for Timestamp {
 
 /// A duration in nanoseconds, saturating at 584 years.
 #[must_use]
-pub fn nanos(of: Duration) -> u64 {
-    u64::try_from(of.as_nanos()).unwrap_or(u64::MAX)
+#[inline]
+pub const fn nanos(of: Duration) -> u64 {
+    // Not `as_nanos`: its 128-bit product costs more than the two words it is made of.
+    of.as_secs()
+        .saturating_mul(1_000_000_000)
+        .saturating_add(of.subsec_nanos() as u64)
 }
 
 #[cfg(feature = "tokio")]
-pub use clock::Clock;
+pub use clock::{Clock, Moment};
 
 #[cfg(feature = "tokio")]
 mod clock {
-    use super::Timestamp;
+    use std::time::Duration;
+
+    use super::{Timestamp, nanos};
 
     /// Reads tokio's clock as [`Timestamp`]s.
     ///
@@ -92,14 +98,24 @@ mod clock {
         #[inline]
         #[must_use]
         pub fn now(&self) -> Timestamp {
-            let elapsed = tokio::time::Instant::now().saturating_duration_since(self.origin);
-            // Not `as_nanos`: its 128-bit product costs more than the two words it is made of.
-            Timestamp(
-                elapsed
-                    .as_secs()
-                    .saturating_mul(1_000_000_000)
-                    .saturating_add(u64::from(elapsed.subsec_nanos())),
-            )
+            self.at(self.read())
+        }
+
+        /// Reads the clock and leaves it at that.
+        ///
+        /// To turn a reading into a [`Timestamp`] costs more than to take it, and a call that is only
+        /// timed needs the difference of two readings and no timestamp at all.
+        #[inline]
+        #[must_use]
+        pub fn read(&self) -> Moment {
+            Moment(tokio::time::Instant::now())
+        }
+
+        /// The timestamp of a reading.
+        #[inline]
+        #[must_use]
+        pub fn at(&self, moment: Moment) -> Timestamp {
+            Timestamp(nanos(moment.since(Moment(self.origin))))
         }
 
         /// The instant a timer of tokio needs for `at`.
@@ -109,10 +125,21 @@ mod clock {
         #[must_use]
         pub fn instant(&self, at: Timestamp) -> tokio::time::Instant {
             self.origin
-                .checked_add(std::time::Duration::from_nanos(at.0))
-                .unwrap_or_else(|| {
-                    tokio::time::Instant::now() + std::time::Duration::from_secs(86_400)
-                })
+                .checked_add(Duration::from_nanos(at.0))
+                .unwrap_or_else(|| tokio::time::Instant::now() + Duration::from_secs(86_400))
+        }
+    }
+
+    /// A reading of a [`Clock`], before it is a [`Timestamp`].
+    #[derive(Clone, Copy, Debug)]
+    pub struct Moment(tokio::time::Instant);
+
+    impl Moment {
+        /// How long after `earlier` this is; zero when it is not after it.
+        #[inline]
+        #[must_use]
+        pub fn since(self, earlier: Self) -> Duration {
+            self.0.saturating_duration_since(earlier.0)
         }
     }
 
