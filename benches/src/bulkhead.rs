@@ -4,6 +4,7 @@
 
 use std::task::{Context, Waker};
 
+use fusebox_bulkhead::{Compartment, CompartmentBuilder};
 use http::Request;
 use tower::limit::ConcurrencyLimit;
 use tower::load_shed::LoadShed;
@@ -14,7 +15,7 @@ use tower_service::Service;
 use crate::drive::{
     Batch, Expect, by_hand, by_hand_to_the_end, hold, in_runtime, on_two_threads, runtime,
 };
-use crate::harness::{Case, Suite};
+use crate::harness::{Case, Figure, Limit, Suite};
 use crate::noop::{HttpNoop, Never, Noop};
 
 /// Room enough that nothing ever waits.
@@ -26,8 +27,29 @@ pub fn suite() -> Suite {
     Suite {
         name: "bulkhead",
         cases: cases(),
-        figures: Vec::new(),
-        limits: Vec::new(),
+        figures: vec![
+            Figure::new("admit", "plain", "concurrency_limit").instructions_at_most(1.0),
+            Figure::new("refuse", "plain_refusal", "load_shed_refusal").instructions_at_most(1.0),
+            Figure::new(
+                "two_threads",
+                "two_threads_plain",
+                "two_threads_concurrency_limit",
+            )
+            .time_at_most(1.0),
+            Figure::new("admit_resilience", "plain", "tower_resilience"),
+            Figure::new(
+                "refuse_resilience",
+                "plain_refusal",
+                "tower_resilience_refusal",
+            ),
+        ],
+        limits: vec![
+            Limit::allocations("plain", 0.0),
+            Limit::allocations("plain_refusal", 0.0),
+            // One for the verdict, one at the end for the latency.
+            Limit::clock_reads("plain", 2.0),
+            Limit::clock_reads("plain_refusal", 1.0),
+        ],
     }
 }
 
@@ -67,11 +89,55 @@ fn cases() -> Vec<Case> {
         })
         .over("runtime_noop"),
         Case::new("tower_resilience_refusal", tower_resilience_refusal).over("runtime_noop"),
+        Case::new("plain", || {
+            by_hand(
+                compartment(ROOMY).plain_layer().layer(Noop),
+                || (),
+                Expect::Admission,
+            )
+        })
+        .over("noop"),
+        Case::new("plain_refusal", plain_refusal).over("noop"),
+        Case::new("two_threads_plain", || {
+            on_two_threads(compartment(ROOMY).plain_layer().layer(Noop))
+        })
+        .on_two_threads(),
         Case::new("two_threads_concurrency_limit", || {
             on_two_threads(ConcurrencyLimit::new(Noop, ROOMY))
         })
         .on_two_threads(),
     ]
+}
+
+/// A compartment with so many slots, and nothing else set.
+fn compartment(slots: usize) -> Compartment {
+    built(Compartment::builder("bench").slots(slots))
+}
+
+fn built(settings: CompartmentBuilder) -> Compartment {
+    #[expect(
+        clippy::expect_used,
+        reason = "the suite's own settings; without them it has no purpose"
+    )]
+    settings
+        .build()
+        .expect("the settings of the suite are valid")
+}
+
+/// A compartment of one slot, and whoever has taken it.
+fn plain_refusal() -> Batch {
+    let compartment = compartment(1);
+    let held = compartment.try_acquire();
+    assert!(held.is_ok(), "an empty compartment has room for one");
+    let mut batch = by_hand(
+        compartment.plain_layer().layer(Noop),
+        || (),
+        Expect::Refusal,
+    );
+    Box::new(move |n| {
+        let _still_held = &held;
+        batch(n)
+    })
 }
 
 /// A limit of one, and a clone that has taken it.

@@ -1,3 +1,42 @@
-//! fusebox bulkhead
+//! Compartments for tower services.
+
+#[cfg(feature = "tower")]
+mod backpressure;
+#[cfg(feature = "http")]
+mod body;
+#[cfg(feature = "tower")]
+mod call;
+#[cfg(feature = "tower")]
+mod compartment;
+#[cfg(feature = "tower")]
+mod config;
+pub mod engine;
+#[cfg(feature = "http")]
+pub mod future;
+#[cfg(feature = "http")]
+mod layer;
+#[cfg(feature = "tower")]
+pub mod plain;
+#[cfg(feature = "http")]
+mod service;
+#[cfg(feature = "tower")]
+mod slot;
+#[cfg(feature = "tower")]
+mod snapshot;
 #[cfg(feature = "threads")]
 pub mod threads;
+#[cfg(feature = "tower")]
+mod waiting;
+
+#[cfg(feature = "tower")]
+pub use {
+    backpressure::{Backpressure, BackpressureLayer},
+    compartment::Compartment,
+    config::{CompartmentBuilder, ConfigError, HoldUntil},
+    engine::QueueOrder,
+    plain::{PlainBulkhead, PlainBulkheadLayer},
+    slot::Slot,
+    snapshot::CompartmentSnapshot,
+};
+#[cfg(feature = "http")]
+pub use {body::ResponseBody, layer::BulkheadLayer, service::Bulkhead};

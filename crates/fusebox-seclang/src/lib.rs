@@ -5,7 +5,6 @@ mod byteset;
 mod compile;
 mod engine;
 mod error;
-pub mod libinjection;
 mod operator;
 mod parse;
 mod ruleset;

@@ -1,0 +1,174 @@
+//! The flavour for queue consumers: it never refuses, it makes its caller wait.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use fusebox_core::CallError;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::{
+    Compartment,
+    call::Call,
+    compartment::Reservation,
+    plain::{ResponseFuture, State},
+    waiting::Waiting,
+};
+
+/// Puts services of any kind into a compartment, and lets `poll_ready` wait for a slot. Made by
+/// [`Compartment::backpressure_layer`].
+///
+/// A consumer that awaits readiness before it takes the next message off its queue takes no more than
+/// the compartment has slots for, and what it leaves on the queue slows its producer down. The wait has
+/// no bound of its own; the settings of the queue are for the other flavours.
+///
+/// A slot is reserved from `poll_ready` to `call`. It is given back when the service is dropped unused; a
+/// clone has to wait for its own.
+///
+/// The only refusal is [`RejectionKind::ShuttingDown`](fusebox_core::RejectionKind::ShuttingDown), an
+/// error of `poll_ready`: there will be no slot any more.
+///
+/// ```
+/// use std::convert::Infallible;
+/// use fusebox_bulkhead::Compartment;
+/// use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// async fn handle(message: u32) -> Result<u32, Infallible> {
+///     Ok(message)
+/// }
+///
+/// let compartment = Compartment::builder("messages").slots(2).build()?;
+/// let mut service = ServiceBuilder::new()
+///     .layer(compartment.backpressure_layer())
+///     .service(service_fn(handle));
+///
+/// for message in 0..10 {
+///     // Here a consumer waits, instead of at the far end of a growing buffer.
+///     service.ready().await?;
+///     tokio::spawn(service.call(message));
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct BackpressureLayer {
+    compartment: Compartment,
+}
+
+impl Compartment {
+    /// A layer that puts services of any kind into this compartment and lets their callers wait for a
+    /// slot in `poll_ready`.
+    #[must_use]
+    pub fn backpressure_layer(&self) -> BackpressureLayer {
+        BackpressureLayer {
+            compartment: self.clone(),
+        }
+    }
+}
+
+impl<S> Layer<S> for BackpressureLayer {
+    type Service = Backpressure<S>;
+
+    fn layer(&self, inner: S) -> Backpressure<S> {
+        Backpressure {
+            compartment: self.compartment.clone(),
+            inner,
+            turn: Turn::None,
+        }
+    }
+}
+
+/// A service in a compartment, ready when there is a slot for it. See [`BackpressureLayer`].
+#[derive(Debug)]
+pub struct Backpressure<S> {
+    compartment: Compartment,
+    inner: S,
+    turn: Turn,
+}
+
+#[derive(Debug)]
+enum Turn {
+    None,
+    Waiting(Pin<Box<Waiting>>),
+    Reserved(Reserved),
+}
+
+/// A slot for a request that is not there yet. Given back unused, it is nobody's call and told to nobody.
+#[derive(Debug)]
+struct Reserved(Option<Call>);
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        if let Some(call) = self.0.take() {
+            call.withdraw();
+        }
+    }
+}
+
+impl<S: Clone> Clone for Backpressure<S> {
+    fn clone(&self) -> Self {
+        Self {
+            compartment: self.compartment.clone(),
+            inner: self.inner.clone(),
+            turn: Turn::None,
+        }
+    }
+}
+
+impl<S, R> Service<R> for Backpressure<S>
+where
+    S: Service<R> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Response: Send + 'static,
+    S::Error: Send + 'static,
+    R: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = CallError<S::Error>;
+    type Future = ResponseFuture<S, R>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        // First the inner service: a slot must not be reserved for one that is not ready.
+        ready!(self.inner.poll_ready(cx)).map_err(CallError::Inner)?;
+        loop {
+            let reserved = match &mut self.turn {
+                Turn::Reserved(_) => return Poll::Ready(Ok(())),
+                Turn::None => match self.compartment.reserve()? {
+                    Reservation::Made(call) => call,
+                    Reservation::Queued(waiting) => {
+                        self.turn = Turn::Waiting(Box::pin(waiting));
+                        continue;
+                    }
+                },
+                Turn::Waiting(waiting) => {
+                    let turn = ready!(waiting.as_mut().poll(cx));
+                    self.turn = Turn::None;
+                    turn?
+                }
+            };
+            self.turn = Turn::Reserved(Reserved(Some(reserved)));
+        }
+    }
+
+    fn call(&mut self, request: R) -> Self::Future {
+        let reserved = match std::mem::replace(&mut self.turn, Turn::None) {
+            Turn::Reserved(mut reserved) => reserved.0.take(),
+            Turn::None | Turn::Waiting(_) => None,
+        };
+        // Called without being ready, it takes a slot if there is one at once.
+        let state = match reserved.map_or_else(|| self.compartment.enter_at_once(), Ok) {
+            Ok(mut call) => {
+                call.start();
+                let clone = self.inner.clone();
+                let inner = std::mem::replace(&mut self.inner, clone);
+                State::begin(inner, request, call, &self.compartment)
+            }
+            Err(rejection) => State::Refused(Some(rejection)),
+        };
+        ResponseFuture { state }
+    }
+}

@@ -1,0 +1,524 @@
+use std::{sync::Arc, time::Duration};
+
+use fusebox_core::{
+    Call as Told, CallError, Change, EventKind, LayerKind, Live, Mode, ModeCell, Name, Outcome,
+    Rejection, RejectionKind, Reporter, Snapshot, Verdict,
+    time::{Clock, Moment},
+};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
+
+use crate::{
+    CompartmentBuilder, CompartmentSnapshot, ConfigError, HoldUntil, Slot,
+    call::Call,
+    config::within,
+    engine::{Entry, MOST_SLOTS, Queue, Slots},
+    threads::Threads,
+    waiting::Waiting,
+};
+
+/// Everything one kind of traffic may use: the handle of a bulkhead.
+///
+/// Cheap to clone; all clones, and every layer made of any of them, share one state. It can be read and
+/// steered while traffic flows, and used without tower.
+///
+/// ```
+/// use fusebox_bulkhead::{Compartment, ConfigError};
+///
+/// let payments = Compartment::builder("payments").slots(20).build()?;
+///
+/// // Without tower: one slot at a time.
+/// let slot = payments.try_acquire().expect("nothing is in flight yet");
+/// assert_eq!(payments.snapshot().in_flight, 1);
+/// drop(slot);
+///
+/// // More room, without a pause.
+/// payments.resize(40)?;
+/// assert_eq!(payments.snapshot().slots, 40);
+/// # Ok::<(), ConfigError>(())
+/// ```
+#[derive(Clone)]
+pub struct Compartment {
+    shared: Arc<Shared>,
+}
+
+/// The state behind every clone.
+pub(crate) struct Shared {
+    pub(crate) slots: Slots,
+    pub(crate) clock: Clock,
+    pub(crate) reporter: Reporter,
+    pub(crate) drained: Notify,
+    threads: Option<Threads>,
+    mode: ModeCell,
+    hold_until: HoldUntil,
+    retry_after: Option<Duration>,
+}
+
+/// What a call gets that wants in.
+pub(crate) enum Admission {
+    /// A slot, or leave to pass without one.
+    Admitted(Call),
+    /// A place in line.
+    Queued(Waiting),
+    /// Nothing. The event has been told.
+    Refused(Rejection),
+}
+
+/// What a caller gets that wants to wait for a slot before it has a request.
+pub(crate) enum Reservation {
+    /// A slot, or leave to pass without one.
+    Made(Call),
+    /// A place in line.
+    Queued(Waiting),
+}
+
+impl Compartment {
+    /// Begins the settings of a compartment of that name.
+    ///
+    /// The name is what events, refusals and snapshots call it.
+    pub fn builder(name: impl Into<Name>) -> CompartmentBuilder {
+        CompartmentBuilder::new(name.into())
+    }
+
+    pub(crate) fn new(
+        settings: CompartmentBuilder,
+        slots: u32,
+        queue: Queue,
+        threads: Option<Threads>,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            slots: Slots::new(slots, queue),
+            clock: Clock::new(),
+            reporter: Reporter::new(LayerKind::Bulkhead, settings.name, settings.observers),
+            drained: Notify::new(),
+            threads,
+            mode: ModeCell::new(settings.mode),
+            hold_until: settings.hold_until,
+            retry_after: settings.retry_after,
+        });
+        let listed: Arc<dyn Live> = shared.clone();
+        settings.registration.list(Arc::downgrade(&listed));
+        Self { shared }
+    }
+
+    /// Takes a slot if one is free at once.
+    ///
+    /// # Errors
+    /// The [`Rejection`] when there is none. Nobody waits here, whatever the queue.
+    pub fn try_acquire(&self) -> Result<Slot, Rejection> {
+        self.enter_at_once().map(Slot::new)
+    }
+
+    /// Takes a slot, waiting for one in the queue if there is a queue.
+    ///
+    /// # Errors
+    /// The [`Rejection`] when there is neither a slot nor a place in the queue, or no slot came free in
+    /// time.
+    ///
+    /// # Cancel safety
+    /// Dropped while it waits, the call leaves the queue; a slot it had come to meanwhile goes to the
+    /// next.
+    pub async fn acquire(&self) -> Result<Slot, Rejection> {
+        let call = match self.enter() {
+            Ok(call) => call,
+            Err(now) => match self.without_a_slot(now) {
+                Admission::Admitted(call) => call,
+                Admission::Queued(waiting) => waiting.await?,
+                Admission::Refused(rejection) => return Err(rejection),
+            },
+        };
+        Ok(Slot::new(call))
+    }
+
+    /// Runs `work` in the compartment. Whatever it returns is a success.
+    ///
+    /// # Errors
+    /// The [`Rejection`] when it was not let in; `work` was never polled then. Or when it panicked on the
+    /// compartment's own threads.
+    ///
+    /// # Cancel safety
+    /// Dropped, it drops `work` and gives its slot back, and the call counts as cancelled.
+    ///
+    /// ```
+    /// # use fusebox_bulkhead::{Compartment, ConfigError};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), ConfigError> {
+    /// let reports = Compartment::builder("reports").slots(2).build()?;
+    ///
+    /// let rows = reports.run(async { 1_234 }).await;
+    /// assert_eq!(rows, Ok(1_234));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn run<F>(&self, work: F) -> Result<F::Output, Rejection>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let slot = self.acquire().await?;
+        let work = async move {
+            let output = work.await;
+            slot.finish(Outcome::Success);
+            output
+        };
+        self.here_or_there(work).await
+    }
+
+    /// Runs `work` in the compartment; an error of it is a failure.
+    ///
+    /// # Errors
+    /// [`CallError::Rejected`] as from [`run`](Self::run), [`CallError::Inner`] with the error of `work`.
+    ///
+    /// # Cancel safety
+    /// As [`run`](Self::run).
+    pub async fn try_run<F, T, E>(&self, work: F) -> Result<T, CallError<E>>
+    where
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        let slot = self.acquire().await?;
+        let work = async move {
+            let result = work.await;
+            slot.finish(outcome(&result));
+            result
+        };
+        self.here_or_there(work).await?.map_err(CallError::Inner)
+    }
+
+    /// Runs a synchronous function in the compartment, on a thread where it may block: one of the
+    /// compartment's own if it has [`threads`](CompartmentBuilder::threads), one of tokio's otherwise.
+    ///
+    /// # Errors
+    /// The [`Rejection`] when it was not let in, or panicked.
+    ///
+    /// # Cancel safety
+    /// Dropped before a thread was free, it gives its slot back and the function is never called. A
+    /// function that has begun runs to its end and keeps its slot as long.
+    pub async fn run_blocking<F, T>(&self, work: F) -> Result<T, Rejection>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let slot = self.acquire().await?;
+        let work = move || {
+            let output = work();
+            slot.finish(Outcome::Success);
+            output
+        };
+        match &self.shared.threads {
+            Some(threads) => threads
+                .spawn_blocking(work)
+                .await
+                .map_err(|lost| self.rejection(lost.kind())),
+            None => tokio::task::spawn_blocking(work).await.map_err(|error| {
+                self.rejection(if error.is_panic() {
+                    RejectionKind::Panicked
+                } else {
+                    RejectionKind::ShuttingDown
+                })
+            }),
+        }
+    }
+
+    async fn here_or_there<F>(&self, work: F) -> Result<F::Output, Rejection>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        match &self.shared.threads {
+            None => Ok(work.await),
+            Some(threads) => threads
+                .spawn(work)
+                .await
+                .map_err(|lost| self.rejection(lost.kind())),
+        }
+    }
+
+    /// What it is like now.
+    #[must_use]
+    pub fn snapshot(&self) -> CompartmentSnapshot {
+        self.shared.look()
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        self.shared.reporter.policy()
+    }
+
+    /// Whether it acts on its decisions.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.shared.mode.get()
+    }
+
+    /// Changes whether it acts on its decisions, for every call from now on.
+    pub fn set_mode(&self, mode: Mode) {
+        Live::set_mode(&*self.shared, mode);
+    }
+
+    /// Changes the number of slots and returns how many there were.
+    ///
+    /// Never waits and loses no count: if there are fewer, the calls above the number go on to their end
+    /// and nobody is let in until enough of them have ended; if there are more, those who wait get them
+    /// at once.
+    ///
+    /// # Errors
+    /// [`ConfigError::OutOfRange`], as from the builder.
+    pub fn resize(&self, slots: usize) -> Result<usize, ConfigError> {
+        let to = within("slots", slots, MOST_SLOTS)?;
+        let now = self.shared.clock.now();
+        let from = self.shared.slots.resize(to, now);
+        if from != to {
+            let change = Change::Limit {
+                what: "slots",
+                from: from.into(),
+                to: to.into(),
+            };
+            self.shared.reporter.report(now, EventKind::Change(change));
+        }
+        Ok(usize::try_from(from).unwrap_or(usize::MAX))
+    }
+
+    /// Lets nobody in any more, refuses those who wait, and waits for the calls in flight; then stops the
+    /// compartment's own threads, if it has any.
+    ///
+    /// Returns how many calls were not over when `patience` was: 0 if it has drained. It cannot be opened
+    /// again. Needs a tokio runtime with its timer enabled.
+    ///
+    /// # Cancel safety
+    /// Dropped, it stops waiting; the compartment stays closed. Call it again to go on waiting.
+    pub async fn shutdown(&self, patience: Duration) -> usize {
+        let give_up = Instant::now() + patience;
+        let drained = self.shared.drained.notified();
+        tokio::pin!(drained);
+        // Before it is closed, so that no end can fall between the two.
+        drained.as_mut().enable();
+        if !self.shared.slots.close() {
+            // Either way the number below is the answer.
+            let _ = timeout_at(give_up, drained).await;
+        }
+        let cut_off = self.shared.slots.in_flight();
+        if let Some(threads) = &self.shared.threads {
+            let left = give_up.saturating_duration_since(Instant::now());
+            threads.shutdown(left).await;
+        }
+        usize::try_from(cut_off).unwrap_or(usize::MAX)
+    }
+
+    /// Lets a call in if there is a free slot, and refuses it otherwise, whatever the queue.
+    pub(crate) fn enter_at_once(&self) -> Result<Call, Rejection> {
+        self.enter().or_else(|now| self.shared.at_once(now))
+    }
+
+    /// A slot for a request that is not there yet, or a place in line however long it is.
+    ///
+    /// An error is a compartment that lets nobody in any more; it is told to nobody but the caller.
+    pub(crate) fn reserve(&self) -> Result<Reservation, Rejection> {
+        let now = match self.enter() {
+            Ok(call) => return Ok(Reservation::Made(call)),
+            Err(now) => now,
+        };
+        let shared = &self.shared;
+        if !shared.mode.enforces_next() {
+            return Ok(Reservation::Made(shared.shadow(now)));
+        }
+        match shared.slots.enter_patiently(shared.clock.at(now)) {
+            Entry::Admitted => {
+                let call = Call::admitted(shared.clone(), now, Duration::ZERO);
+                Ok(Reservation::Made(call))
+            }
+            Entry::Queued(place) => {
+                let waiting = Waiting::patient(shared.clone(), place, now);
+                Ok(Reservation::Queued(waiting))
+            }
+            Entry::Closed => Err(self.rejection(RejectionKind::ShuttingDown)),
+            Entry::Full => Err(self.rejection(RejectionKind::Full)),
+        }
+    }
+
+    pub(crate) fn threads(&self) -> Option<&Threads> {
+        self.shared.threads.as_ref()
+    }
+
+    #[cold]
+    pub(crate) fn rejection(&self, kind: RejectionKind) -> Rejection {
+        self.shared.rejection(kind)
+    }
+
+    pub(crate) fn hold_until(&self) -> HoldUntil {
+        self.shared.hold_until
+    }
+
+    /// Lets a call in if there is a free slot; otherwise says at what time there was none.
+    ///
+    /// Apart from [`without_a_slot`](Self::without_a_slot), so that the usual case is compiled into the
+    /// caller and the rest is not.
+    #[inline]
+    pub(crate) fn enter(&self) -> Result<Call, Moment> {
+        let now = self.shared.clock.read();
+        if self.shared.slots.try_enter() {
+            Ok(Call::admitted(self.shared.clone(), now, Duration::ZERO))
+        } else {
+            Err(now)
+        }
+    }
+
+    /// No slot was free at `now`: wait, refuse, or let through in shadow mode.
+    pub(crate) fn without_a_slot(&self, now: Moment) -> Admission {
+        self.shared.without_a_slot(now)
+    }
+}
+
+impl Shared {
+    /// Gives a slot back.
+    #[inline]
+    pub(crate) fn leave(&self, now: Moment) {
+        if self.slots.leave(|| self.clock.at(now)) {
+            self.drained.notify_waiters();
+        }
+    }
+
+    /// No slot was free at `now`: wait, refuse, or let through in shadow mode.
+    #[inline]
+    fn without_a_slot(self: &Arc<Self>, now: Moment) -> Admission {
+        if !self.mode.enforces_next() {
+            return Admission::Admitted(self.shadow(now));
+        }
+        match self.slots.enter(self.clock.at(now)) {
+            Entry::Admitted => {
+                Admission::Admitted(Call::admitted(self.clone(), now, Duration::ZERO))
+            }
+            Entry::Queued(place) => Admission::Queued(Waiting::bounded(self.clone(), place, now)),
+            Entry::Full => {
+                Admission::Refused(self.refuse(RejectionKind::Full, now, Duration::ZERO))
+            }
+            Entry::Closed => {
+                let kind = RejectionKind::ShuttingDown;
+                Admission::Refused(self.refuse(kind, now, Duration::ZERO))
+            }
+        }
+    }
+
+    /// No slot was free at `now`, and nobody is to wait.
+    fn at_once(self: &Arc<Self>, now: Moment) -> Result<Call, Rejection> {
+        if self.mode.enforces_next() {
+            Err(self.refuse(self.why_not(), now, Duration::ZERO))
+        } else {
+            Ok(self.shadow(now))
+        }
+    }
+
+    #[cold]
+    fn shadow(self: &Arc<Self>, now: Moment) -> Call {
+        Call::shadowed(self.clone(), now, self.why_not())
+    }
+
+    fn why_not(&self) -> RejectionKind {
+        if self.slots.is_closed() {
+            RejectionKind::ShuttingDown
+        } else {
+            RejectionKind::Full
+        }
+    }
+
+    /// Tells a refusal and returns it.
+    #[inline]
+    pub(crate) fn refuse(&self, kind: RejectionKind, now: Moment, waited: Duration) -> Rejection {
+        let told = Told {
+            verdict: Verdict::Refused {
+                kind,
+                enforced: true,
+            },
+            outcome: None,
+            waited,
+            ran: Duration::ZERO,
+        };
+        self.tell(now, told);
+        self.rejection(kind)
+    }
+
+    #[inline]
+    pub(crate) fn tell(&self, now: Moment, told: Told) {
+        self.reporter
+            .report_at(|| self.clock.at(now), EventKind::Call(told));
+    }
+
+    #[inline]
+    pub(crate) fn rejection(&self, kind: RejectionKind) -> Rejection {
+        let policy = self.reporter.policy().clone();
+        let rejection = Rejection::new(LayerKind::Bulkhead, policy, kind);
+        match self.retry_after {
+            Some(after) => rejection.with_retry_after(after),
+            None => rejection,
+        }
+    }
+
+    fn look(&self) -> CompartmentSnapshot {
+        let number = |count| usize::try_from(count).unwrap_or(usize::MAX);
+        let queue = self.slots.queue();
+        CompartmentSnapshot {
+            name: self.reporter.policy().clone(),
+            mode: self.mode.get(),
+            slots: number(self.slots.limit()),
+            in_flight: number(self.slots.in_flight()),
+            queue_length: number(queue.length),
+            max_wait: queue.max_wait,
+            waiting: number(self.slots.waiting()),
+            closed: self.slots.is_closed(),
+            stats: self.reporter.stats(self.clock.now()),
+        }
+    }
+}
+
+impl Live for Shared {
+    fn layer(&self) -> LayerKind {
+        LayerKind::Bulkhead
+    }
+
+    fn name(&self) -> Name {
+        self.reporter.policy().clone()
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        self.look().into()
+    }
+
+    fn mode(&self) -> Mode {
+        self.mode.get()
+    }
+
+    fn set_mode(&self, mode: Mode) {
+        let from = self.mode.get();
+        self.mode.set(mode);
+        let to = self.mode.get();
+        if from != to {
+            let change = EventKind::Change(Change::Mode { from, to });
+            self.reporter.report(self.clock.now(), change);
+        }
+    }
+}
+
+/// What a result says of a call, where nothing but an error is a failure.
+#[inline]
+pub(crate) const fn outcome<T, E>(result: &Result<T, E>) -> Outcome {
+    match result {
+        Ok(_) => Outcome::Success,
+        Err(_) => Outcome::Failure,
+    }
+}
+
+impl std::fmt::Debug for Compartment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Compartment")
+            .field("name", self.name())
+            .field("mode", &self.mode())
+            .field("slots", &self.shared.slots.limit())
+            .field("in_flight", &self.shared.slots.in_flight())
+            .field("threads", &self.shared.threads)
+            .finish_non_exhaustive()
+    }
+}

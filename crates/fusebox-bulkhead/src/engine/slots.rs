@@ -1,0 +1,340 @@
+use std::{task::Waker, time::Duration};
+
+use fusebox_core::{
+    Timestamp,
+    sync::{AtomicU64, Mutex, Ordering, lock},
+};
+
+use super::{
+    line::{Line, Place, Queue, Turn},
+    word::{CLOSED, LINE_FULL, ONE, WAITING, Word},
+};
+
+/// A number of slots, taken and given back by calls, and a bounded line in front of them.
+///
+/// To enter is one load and one compare-and-swap, to leave one subtraction, to be refused one load. The
+/// lock is for those who wait, and for a call that ends while somebody does.
+///
+/// Nobody overtakes: while a call waits, newcomers join the line even if a slot comes free between two
+/// instructions. A slot that is given back while somebody waits goes to the line before it can be seen
+/// as free.
+///
+/// ```
+/// use fusebox_bulkhead::engine::{Entry, Queue, Slots};
+/// use fusebox_core::Timestamp;
+///
+/// let slots = Slots::new(1, Queue::NONE);
+/// assert!(matches!(slots.enter(Timestamp::ZERO), Entry::Admitted));
+/// assert!(matches!(slots.enter(Timestamp::ZERO), Entry::Full));
+/// slots.leave(|| Timestamp::ZERO);
+/// assert!(slots.try_enter());
+/// ```
+#[derive(Debug)]
+pub struct Slots {
+    word: AtomicU64,
+    line: Mutex<Line>,
+    queue: Queue,
+}
+
+/// What became of a call that wanted a slot.
+#[derive(Debug)]
+#[must_use]
+pub enum Entry {
+    /// It has one, and owes a [`Slots::leave`].
+    Admitted,
+    /// It waits, and owes a [`Slots::poll_turn`] that is no longer pending, or a [`Slots::abandon`].
+    Queued(Place),
+    /// Every slot and every place in line is taken.
+    Full,
+    /// Nobody is admitted any more.
+    Closed,
+}
+
+/// What became of a call that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Waited {
+    /// It has a slot, and owes a [`Slots::leave`].
+    Admitted,
+    /// No slot came free in time.
+    Expired,
+    /// Nobody is admitted any more.
+    Closed,
+    /// It still waits.
+    Pending,
+}
+
+impl Slots {
+    /// So many slots (up to [`MOST_SLOTS`](super::MOST_SLOTS)), with that queue in front of them.
+    #[must_use]
+    pub fn new(limit: u32, queue: Queue) -> Self {
+        let mut word = Word::new(limit);
+        if queue.length > 0 {
+            word.0 &= !LINE_FULL;
+        }
+        Self {
+            word: AtomicU64::new(word.0),
+            line: Mutex::new(Line::default()),
+            queue,
+        }
+    }
+
+    /// Takes a slot if one is free and nobody waits for it.
+    #[inline]
+    pub fn try_enter(&self) -> bool {
+        // Relaxed: it is only a guess for the exchange to confirm.
+        let mut seen = self.word.load(Ordering::Relaxed);
+        while Word(seen).has_room() {
+            match self.word.compare_exchange_weak(
+                seen,
+                seen + ONE,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return true,
+                Err(newer) => seen = newer,
+            }
+        }
+        false
+    }
+
+    /// Takes a slot, or a place in line.
+    #[inline]
+    pub fn enter(&self, now: Timestamp) -> Entry {
+        if self.try_enter() {
+            return Entry::Admitted;
+        }
+        let word = self.word();
+        if word.is_closed() {
+            Entry::Closed
+        } else if word.has_line_full() {
+            Entry::Full
+        } else {
+            self.join_line(now, Some(&self.queue))
+        }
+    }
+
+    /// Takes a slot, or a place in line without a bound of number or time.
+    ///
+    /// For those who let their own caller wait meanwhile: they bound themselves.
+    pub fn enter_patiently(&self, now: Timestamp) -> Entry {
+        if self.try_enter() {
+            return Entry::Admitted;
+        }
+        self.join_line(now, None)
+    }
+
+    #[cold]
+    fn join_line(&self, now: Timestamp, bounds: Option<&Queue>) -> Entry {
+        let mut line = lock(&self.line);
+        loop {
+            if self.try_enter() {
+                return Entry::Admitted;
+            }
+            let word = self.word();
+            if word.is_closed() {
+                return Entry::Closed;
+            }
+            if bounds.is_some() && word.has_line_full() {
+                return Entry::Full;
+            }
+            if word.has_room() {
+                continue;
+            }
+            let mut marked = word.0 | WAITING;
+            if line.len() + 1 >= self.queue.length {
+                marked |= LINE_FULL;
+            }
+            // Whoever leaves after this sees the mark and comes to the lock; whoever left before it
+            // has changed the word, and we look again. No slot comes free unseen.
+            let exchanged =
+                self.word
+                    .compare_exchange(word.0, marked, Ordering::AcqRel, Ordering::Relaxed);
+            if exchanged.is_ok() {
+                let longest = bounds.map_or(Duration::MAX, |queue| queue.max_wait);
+                if let Some(place) = line.push(now, longest) {
+                    return Entry::Queued(place);
+                }
+                self.mark(&line);
+                return Entry::Full;
+            }
+        }
+    }
+
+    /// Asks for the slot of a call that waits, and sets whom to wake when there is an answer.
+    ///
+    /// The place is used up (`None`) as soon as the answer is not [`Waited::Pending`]; asked again
+    /// without a place, it says [`Waited::Expired`].
+    pub fn poll_turn(&self, place: &mut Option<Place>, now: Timestamp, waker: &Waker) -> Waited {
+        let mut line = lock(&self.line);
+        let waited = match place.as_ref().map(|place| line.look(place, now, waker)) {
+            Some(Some(Turn::Waiting(_))) => return Waited::Pending,
+            Some(Some(Turn::Granted)) => Waited::Admitted,
+            Some(Some(Turn::Closed)) => Waited::Closed,
+            Some(Some(Turn::Expired) | None) | None => Waited::Expired,
+        };
+        if let Some(place) = place.take() {
+            line.give_back(place);
+            self.mark(&line);
+        }
+        waited
+    }
+
+    /// Gives up a place in line, and the slot if it had come to one meanwhile.
+    ///
+    /// `true` if that was the last call of a closed compartment.
+    pub fn abandon(&self, place: Place, now: Timestamp) -> bool {
+        let turn = {
+            let mut line = lock(&self.line);
+            let turn = line.give_back(place);
+            self.mark(&line);
+            turn
+        };
+        matches!(turn, Some(Turn::Granted)) && self.leave(|| now)
+    }
+
+    /// Gives a slot back, or on to whoever waits for it; `now` is asked only if somebody does.
+    ///
+    /// `true` if that was the last call of a closed compartment.
+    #[inline]
+    pub fn leave(&self, now: impl FnOnce() -> Timestamp) -> bool {
+        let before = Word(self.word.fetch_sub(ONE, Ordering::AcqRel));
+        before.is_watched() && self.leave_watched(before, now())
+    }
+
+    #[cold]
+    fn leave_watched(&self, before: Word, now: Timestamp) -> bool {
+        if before.is_waited_for() {
+            self.serve(now);
+        }
+        before.is_closed() && before.in_flight() == 1
+    }
+
+    /// Changes the number of slots and returns how many there were.
+    ///
+    /// Never waits for a call. Above the new number, calls go on to their end and nobody is admitted
+    /// until enough of them have ended; if it grows, those who wait are served at once.
+    pub fn resize(&self, limit: u32, now: Timestamp) -> u32 {
+        let mut seen = self.word();
+        while let Err(newer) = self.word.compare_exchange_weak(
+            seen.0,
+            seen.with_limit(limit).0,
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        ) {
+            seen = Word(newer);
+        }
+        if seen.is_waited_for() {
+            self.serve(now);
+        }
+        seen.limit()
+    }
+
+    /// Admits nobody any more, and sends away those who wait.
+    ///
+    /// `true` if no call is in flight.
+    pub fn close(&self) -> bool {
+        let before = Word(self.word.fetch_or(CLOSED, Ordering::AcqRel));
+        loop {
+            let mut line = lock(&self.line);
+            let Some(waker) = line.close_one() else {
+                self.mark(&line);
+                break;
+            };
+            drop(line);
+            wake(waker);
+        }
+        before.in_flight() == 0
+    }
+
+    /// How many slots are taken. More than [`limit`](Self::limit) after it shrank.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.word().in_flight()
+    }
+
+    /// How many slots there are.
+    #[must_use]
+    pub fn limit(&self) -> u32 {
+        self.word().limit()
+    }
+
+    /// How many calls wait.
+    #[must_use]
+    pub fn waiting(&self) -> u32 {
+        lock(&self.line).len()
+    }
+
+    /// Whether nobody is admitted any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.word().is_closed()
+    }
+
+    /// The queue it was made with.
+    #[must_use]
+    pub const fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    #[inline]
+    fn word(&self) -> Word {
+        Word(self.word.load(Ordering::Acquire))
+    }
+
+    /// Hands free slots to those who wait, one at a time so that nobody is woken under the lock.
+    fn serve(&self, now: Timestamp) {
+        loop {
+            let mut line = lock(&self.line);
+            let waker = match line.expire_one(now) {
+                Some(expired) => expired,
+                None if !line.is_empty() && self.enter_for_the_line() => {
+                    line.grant_one(now, self.queue.order)
+                }
+                None => {
+                    self.mark(&line);
+                    return;
+                }
+            };
+            self.mark(&line);
+            drop(line);
+            wake(waker);
+        }
+    }
+
+    fn enter_for_the_line(&self) -> bool {
+        let mut seen = self.word();
+        while seen.has_room_for_the_line() {
+            match self.word.compare_exchange_weak(
+                seen.0,
+                seen.0 + ONE,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return true,
+                Err(newer) => seen = Word(newer),
+            }
+        }
+        false
+    }
+
+    /// Makes the flags say what the line is, after it got shorter. Its lock is held.
+    fn mark(&self, line: &Line) {
+        let mut stale = 0;
+        if line.is_empty() {
+            stale |= WAITING;
+        }
+        if line.len() < self.queue.length {
+            stale |= LINE_FULL;
+        }
+        if self.word().0 & stale != 0 {
+            self.word.fetch_and(!stale, Ordering::AcqRel);
+        }
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}

@@ -1,0 +1,213 @@
+//! The future of [`Bulkhead`](crate::Bulkhead).
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use fusebox_core::{Outcome, Rejection};
+use fusebox_http::{Asked, GuardedBody, refusal};
+use http::{Request, Response};
+use http_body::Body;
+use pin_project::pin_project;
+use tower_service::Service;
+
+use crate::{
+    Compartment, HoldUntil, ResponseBody,
+    call::Call,
+    layer::Custom,
+    threads::{RemoteBody, Task},
+    waiting::{Queued, Step},
+};
+
+/// The future of [`Bulkhead`](crate::Bulkhead): waits in the queue if it must, then for the inner
+/// service.
+///
+/// # Cancel safety
+/// Dropped at any point it gives back its slot or its place in the queue, and the call counts as
+/// cancelled. In a compartment with threads the work over there is dropped at its next await.
+#[pin_project]
+pub struct ResponseFuture<S, R, B>
+where
+    S: Service<Request<R>, Response = Response<B>>,
+    B: Body,
+{
+    #[pin]
+    pub(crate) state: State<S, R, B>,
+    pub(crate) how: How,
+}
+
+/// What is known of a call besides the request itself.
+#[derive(Clone, Debug)]
+pub(crate) struct How {
+    pub(crate) asked: Asked,
+    pub(crate) hold_until: HoldUntil,
+    pub(crate) custom: Custom,
+}
+
+type Answer<B, E> = Result<Response<ResponseBody<B>>, E>;
+type RemoteAnswer<B, E> = Result<Response<RemoteBody<<B as Body>::Data, <B as Body>::Error>>, E>;
+
+#[pin_project(project = Doing)]
+pub(crate) enum State<S, R, B>
+where
+    S: Service<Request<R>, Response = Response<B>>,
+    B: Body,
+{
+    Running {
+        // Dropped before the call: the slot is free when the work is gone.
+        #[pin]
+        future: S::Future,
+        call: Option<Call>,
+    },
+    /// On the threads of the compartment.
+    Remote(Task<RemoteAnswer<B, S::Error>>, Compartment),
+    // Boxed, so that a call that need not wait does not carry a timer about.
+    Waiting(Pin<Box<Queued<S, Request<R>>>>, Compartment),
+    Refused(Option<Rejection>),
+}
+
+impl How {
+    /// Judges the head of a response and lets its body hold the call.
+    #[inline]
+    fn guard<B: Body>(
+        &self,
+        response: Response<B>,
+        mut call: Call,
+    ) -> Response<GuardedBody<B, Call>> {
+        if self.hold_until == HoldUntil::Head {
+            call.give_slot_back();
+        }
+        GuardedBody::wrap(response, self.asked, self.custom.classify.clone(), call)
+    }
+
+    #[cold]
+    fn refuse<B: Body>(&self, rejection: Rejection) -> Response<ResponseBody<B>> {
+        let respond = self.custom.respond.as_deref();
+        refusal(rejection, self.asked.protocol, respond).map(ResponseBody::refusal)
+    }
+}
+
+impl<S, R, B> State<S, R, B>
+where
+    S: Service<Request<R>, Response = Response<B>> + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+    R: Send + 'static,
+    B: Body<Data: From<Bytes> + Send, Error: Send> + Send + 'static,
+{
+    /// Makes an admitted call where the compartment wants it made.
+    pub(crate) fn begin(
+        mut inner: S,
+        request: Request<R>,
+        call: Call,
+        how: &How,
+        compartment: &Compartment,
+    ) -> Self {
+        let Some(threads) = compartment.threads() else {
+            return Self::Running {
+                future: inner.call(request),
+                call: Some(call),
+            };
+        };
+        let (how, here) = (how.clone(), threads.clone());
+        let work = async move {
+            let mut call = call;
+            match inner.call(request).await {
+                // The guard is inside the body, so it is over there that the end is judged.
+                Ok(response) => Ok(how.guard(response, call).map(|body| here.body(body, ()))),
+                Err(error) => {
+                    call.finish(Outcome::Failure);
+                    Err(error)
+                }
+            }
+        };
+        Self::Remote(threads.spawn(work), compartment.clone())
+    }
+
+    /// Everything but a call that runs right here: what is to be done next, or the answer.
+    #[cold]
+    fn poll_elsewhere(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        how: &How,
+    ) -> Poll<Step<Self, Answer<B, S::Error>>> {
+        Poll::Ready(match self.project() {
+            Doing::Remote(task, compartment) => {
+                Step::Answer(match ready!(Pin::new(task).poll(cx)) {
+                    Ok(Ok(response)) => Ok(response.map(ResponseBody::remote)),
+                    Ok(Err(error)) => Err(error),
+                    // The call told its end over there.
+                    Err(lost) => Ok(how.refuse(compartment.rejection(lost.kind()))),
+                })
+            }
+            Doing::Waiting(queued, compartment) => match ready!(queued.as_mut().poll(cx)) {
+                Ok((call, inner, request)) => {
+                    Step::Begin(Self::begin(inner, request, call, how, compartment))
+                }
+                Err(rejection) => Step::Answer(Ok(how.refuse(rejection))),
+            },
+            Doing::Refused(rejection) => match rejection.take() {
+                Some(rejection) => Step::Answer(Ok(how.refuse(rejection))),
+                None => return Poll::Pending,
+            },
+            // It is polled as itself.
+            Doing::Running { .. } => return Poll::Pending,
+        })
+    }
+}
+
+impl<S, R, B> Future for ResponseFuture<S, R, B>
+where
+    S: Service<Request<R>, Response = Response<B>> + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+    R: Send + 'static,
+    B: Body<Data: From<Bytes> + Send, Error: Send> + Send + 'static,
+{
+    type Output = Result<Response<ResponseBody<B>>, S::Error>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut state = this.state;
+        loop {
+            if let Doing::Running { future, call } = state.as_mut().project() {
+                let result = ready!(future.poll(cx));
+                let Some(mut call) = call.take() else {
+                    return Poll::Pending;
+                };
+                return Poll::Ready(match result {
+                    Ok(response) => Ok(this.how.guard(response, call).map(ResponseBody::inner)),
+                    Err(error) => {
+                        call.finish(Outcome::Failure);
+                        Err(error)
+                    }
+                });
+            }
+            match ready!(state.as_mut().poll_elsewhere(cx, this.how)) {
+                Step::Begin(running) => state.set(running),
+                Step::Answer(answer) => return Poll::Ready(answer),
+            }
+        }
+    }
+}
+
+impl<S, R, B> std::fmt::Debug for ResponseFuture<S, R, B>
+where
+    S: Service<Request<R>, Response = Response<B>>,
+    B: Body,
+{
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state = match &self.state {
+            State::Running { .. } => "running",
+            State::Remote(..) => "running on the compartment's threads",
+            State::Waiting(..) => "waiting",
+            State::Refused(_) => "refused",
+        };
+        f.debug_struct("ResponseFuture")
+            .field("state", &state)
+            .finish_non_exhaustive()
+    }
+}

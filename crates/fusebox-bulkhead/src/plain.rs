@@ -1,0 +1,268 @@
+//! The flavour for any `Service<Request>`: requests and responses are opaque, a refusal is an error.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use fusebox_core::{CallError, Rejection, time::Moment};
+use pin_project::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::{
+    Compartment,
+    call::Call,
+    compartment::{Admission, outcome},
+    threads::Task,
+    waiting::{Queued, Step},
+};
+
+/// Puts services of any kind into a compartment. Made by [`Compartment::plain_layer`].
+///
+/// A call is over when its future is ready or dropped. A refusal is [`CallError::Rejected`]; the inner
+/// service's own errors are [`CallError::Inner`].
+///
+/// ```
+/// use std::convert::Infallible;
+/// use fusebox_bulkhead::Compartment;
+/// use fusebox_core::CallError;
+/// use tower::{ServiceBuilder, ServiceExt, service_fn};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// async fn double(number: u32) -> Result<u32, Infallible> {
+///     Ok(number * 2)
+/// }
+///
+/// let reports = Compartment::builder("reports").slots(1).build()?;
+/// let service = ServiceBuilder::new().layer(reports.plain_layer()).service(service_fn(double));
+///
+/// assert_eq!(service.clone().oneshot(21).await, Ok(42));
+///
+/// let taken = reports.try_acquire()?;
+/// assert!(matches!(service.oneshot(21).await, Err(CallError::Rejected(_))));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct PlainBulkheadLayer {
+    compartment: Compartment,
+}
+
+impl Compartment {
+    /// A layer that puts services of any kind into this compartment.
+    #[must_use]
+    pub fn plain_layer(&self) -> PlainBulkheadLayer {
+        PlainBulkheadLayer {
+            compartment: self.clone(),
+        }
+    }
+}
+
+impl<S> Layer<S> for PlainBulkheadLayer {
+    type Service = PlainBulkhead<S>;
+
+    fn layer(&self, inner: S) -> PlainBulkhead<S> {
+        PlainBulkhead {
+            compartment: self.compartment.clone(),
+            inner,
+        }
+    }
+}
+
+/// A service in a compartment. See [`PlainBulkheadLayer`].
+#[derive(Clone, Debug)]
+pub struct PlainBulkhead<S> {
+    compartment: Compartment,
+    inner: S,
+}
+
+impl<S, R> Service<R> for PlainBulkhead<S>
+where
+    S: Service<R> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Response: Send + 'static,
+    S::Error: Send + 'static,
+    R: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = CallError<S::Error>;
+    type Future = ResponseFuture<S, R>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx).map_err(CallError::Inner)
+    }
+
+    #[inline]
+    fn call(&mut self, request: R) -> Self::Future {
+        let state = match self.compartment.enter() {
+            // The call exists before the inner service is called: a panic in there gives the slot back.
+            Ok(call) if self.compartment.threads().is_none() => State::Running {
+                future: self.inner.call(request),
+                call,
+            },
+            Ok(call) => State::begin(self.ready_one(), request, call, &self.compartment),
+            Err(now) => self.call_without_a_slot(request, now),
+        };
+        ResponseFuture { state }
+    }
+}
+
+impl<S: Clone> PlainBulkhead<S> {
+    #[cold]
+    fn call_without_a_slot<R>(&mut self, request: R, now: Moment) -> State<S, R>
+    where
+        S: Service<R> + Send + 'static,
+        S::Future: Send + 'static,
+        S::Response: Send + 'static,
+        S::Error: Send + 'static,
+        R: Send + 'static,
+    {
+        match self.compartment.without_a_slot(now) {
+            Admission::Admitted(call) => {
+                State::begin(self.ready_one(), request, call, &self.compartment)
+            }
+            Admission::Queued(waiting) => {
+                let queued = Queued::new(waiting, self.ready_one(), request);
+                State::Waiting(Box::pin(queued), self.compartment.clone())
+            }
+            Admission::Refused(rejection) => State::Refused(Some(rejection)),
+        }
+    }
+
+    /// The instance that is ready; the next caller gets a clone, which has to become ready itself.
+    fn ready_one(&mut self) -> S {
+        let clone = self.inner.clone();
+        std::mem::replace(&mut self.inner, clone)
+    }
+}
+
+/// The future of [`PlainBulkhead`] and of [`Backpressure`](crate::Backpressure).
+///
+/// # Cancel safety
+/// Dropped at any point it gives back its slot or its place in the queue, and the call counts as
+/// cancelled. In a compartment with threads the work over there is dropped at its next await.
+#[pin_project]
+pub struct ResponseFuture<S: Service<R>, R> {
+    #[pin]
+    pub(crate) state: State<S, R>,
+}
+
+type Answer<S, R> = Result<<S as Service<R>>::Response, CallError<<S as Service<R>>::Error>>;
+
+#[pin_project(project = Doing)]
+pub(crate) enum State<S: Service<R>, R> {
+    Running {
+        // Dropped before the call: the slot is free when the work is gone.
+        #[pin]
+        future: S::Future,
+        call: Call,
+    },
+    /// On the threads of the compartment.
+    Remote(Task<Result<S::Response, S::Error>>, Compartment),
+    // Boxed, so that a call that need not wait does not carry a timer about.
+    Waiting(Pin<Box<Queued<S, R>>>, Compartment),
+    Refused(Option<Rejection>),
+}
+
+impl<S, R> State<S, R>
+where
+    S: Service<R> + Send + 'static,
+    S::Future: Send + 'static,
+    S::Response: Send + 'static,
+    S::Error: Send + 'static,
+    R: Send + 'static,
+{
+    /// Makes an admitted call where the compartment wants it made.
+    pub(crate) fn begin(
+        mut inner: S,
+        request: R,
+        mut call: Call,
+        compartment: &Compartment,
+    ) -> Self {
+        let Some(threads) = compartment.threads() else {
+            return Self::Running {
+                future: inner.call(request),
+                call,
+            };
+        };
+        let work = async move {
+            let result = inner.call(request).await;
+            call.finish(outcome(&result));
+            result
+        };
+        Self::Remote(threads.spawn(work), compartment.clone())
+    }
+
+    /// Everything but a call that runs right here: what is to be done next, or the answer.
+    #[cold]
+    fn poll_elsewhere(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Step<Self, Answer<S, R>>> {
+        Poll::Ready(match self.project() {
+            Doing::Remote(task, compartment) => {
+                Step::Answer(match ready!(Pin::new(task).poll(cx)) {
+                    Ok(result) => result.map_err(CallError::Inner),
+                    // The call told its end over there.
+                    Err(lost) => Err(CallError::Rejected(compartment.rejection(lost.kind()))),
+                })
+            }
+            Doing::Waiting(queued, compartment) => match ready!(queued.as_mut().poll(cx)) {
+                Ok((call, inner, request)) => {
+                    Step::Begin(Self::begin(inner, request, call, compartment))
+                }
+                Err(rejection) => Step::Answer(Err(CallError::Rejected(rejection))),
+            },
+            Doing::Refused(rejection) => match rejection.take() {
+                Some(rejection) => Step::Answer(Err(CallError::Rejected(rejection))),
+                None => return Poll::Pending,
+            },
+            // It is polled as itself.
+            Doing::Running { .. } => return Poll::Pending,
+        })
+    }
+}
+
+impl<S, R> Future for ResponseFuture<S, R>
+where
+    S: Service<R> + Send + 'static,
+    S::Future: Send + 'static,
+    S::Response: Send + 'static,
+    S::Error: Send + 'static,
+    R: Send + 'static,
+{
+    type Output = Result<S::Response, CallError<S::Error>>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            if let Doing::Running { future, call } = state.as_mut().project() {
+                let result = ready!(future.poll(cx));
+                call.finish(outcome(&result));
+                return Poll::Ready(result.map_err(CallError::Inner));
+            }
+            match ready!(state.as_mut().poll_elsewhere(cx)) {
+                Step::Begin(running) => state.set(running),
+                Step::Answer(answer) => return Poll::Ready(answer),
+            }
+        }
+    }
+}
+
+impl<S: Service<R>, R> std::fmt::Debug for ResponseFuture<S, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state = match &self.state {
+            State::Running { .. } => "running",
+            State::Remote(..) => "running on the compartment's threads",
+            State::Waiting(..) => "waiting",
+            State::Refused(_) => "refused",
+        };
+        f.debug_struct("ResponseFuture")
+            .field("state", &state)
+            .finish()
+    }
+}

@@ -1,0 +1,123 @@
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use fusebox_core::time::Moment;
+use fusebox_http::Asked;
+use http::{Request, Response};
+use http_body::Body;
+use tower_service::Service;
+
+use crate::{
+    Compartment, ResponseBody,
+    compartment::Admission,
+    future::{How, ResponseFuture, State},
+    layer::Custom,
+    waiting::Queued,
+};
+
+/// An HTTP service in a compartment. See [`BulkheadLayer`](crate::BulkheadLayer).
+#[derive(Clone, Debug)]
+pub struct Bulkhead<S> {
+    inner: S,
+    compartment: Compartment,
+    custom: Custom,
+}
+
+impl<S> Bulkhead<S> {
+    pub(crate) const fn new(inner: S, compartment: Compartment, custom: Custom) -> Self {
+        Self {
+            inner,
+            compartment,
+            custom,
+        }
+    }
+}
+
+impl<S, R, B> Service<Request<R>> for Bulkhead<S>
+where
+    S: Service<Request<R>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+    R: Send + 'static,
+    B: Body<Data: From<Bytes> + Send, Error: Send> + Send + 'static,
+{
+    type Response = Response<ResponseBody<B>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, R, B>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    #[inline]
+    fn call(&mut self, request: Request<R>) -> Self::Future {
+        let how = How {
+            asked: Asked::by(&request),
+            hold_until: self.compartment.hold_until(),
+            custom: self.custom.clone(),
+        };
+        let state = if self.compartment.threads().is_none() {
+            match self.compartment.enter() {
+                // The call exists before the inner service is called: a panic in there gives the slot
+                // back.
+                Ok(call) => State::Running {
+                    future: self.inner.call(request),
+                    call: Some(call),
+                },
+                Err(now) => self.call_without_a_slot(request, now, &how),
+            }
+        } else {
+            self.call_over_there(request, &how)
+        };
+        ResponseFuture { state, how }
+    }
+}
+
+impl<S: Clone> Bulkhead<S> {
+    fn call_over_there<R, B>(&mut self, request: Request<R>, how: &How) -> State<S, R, B>
+    where
+        S: Service<Request<R>, Response = Response<B>> + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Send + 'static,
+        R: Send + 'static,
+        B: Body<Data: From<Bytes> + Send, Error: Send> + Send + 'static,
+    {
+        match self.compartment.enter() {
+            Ok(call) => State::begin(self.ready_one(), request, call, how, &self.compartment),
+            Err(now) => self.call_without_a_slot(request, now, how),
+        }
+    }
+
+    #[cold]
+    fn call_without_a_slot<R, B>(
+        &mut self,
+        request: Request<R>,
+        now: Moment,
+        how: &How,
+    ) -> State<S, R, B>
+    where
+        S: Service<Request<R>, Response = Response<B>> + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Send + 'static,
+        R: Send + 'static,
+        B: Body<Data: From<Bytes> + Send, Error: Send> + Send + 'static,
+    {
+        match self.compartment.without_a_slot(now) {
+            Admission::Admitted(call) => {
+                State::begin(self.ready_one(), request, call, how, &self.compartment)
+            }
+            Admission::Queued(waiting) => {
+                let queued = Queued::new(waiting, self.ready_one(), request);
+                State::Waiting(Box::pin(queued), self.compartment.clone())
+            }
+            Admission::Refused(rejection) => State::Refused(Some(rejection)),
+        }
+    }
+
+    /// The instance that is ready; the next caller gets a clone, which has to become ready itself.
+    fn ready_one(&mut self) -> S {
+        let clone = self.inner.clone();
+        std::mem::replace(&mut self.inner, clone)
+    }
+}

@@ -1,0 +1,42 @@
+use std::time::Duration;
+
+use fusebox_core::{LayerKind, Mode, Name, Snapshot, Value, stats::StatsSnapshot};
+
+/// What a [`Compartment`](crate::Compartment) was like at one moment.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct CompartmentSnapshot {
+    /// Its name.
+    pub name: Name,
+    /// Whether it acts on its decisions.
+    pub mode: Mode,
+    /// How many slots there are.
+    pub slots: usize,
+    /// How many of them are taken; more than there are after they became fewer.
+    pub in_flight: usize,
+    /// How many calls may wait.
+    pub queue_length: usize,
+    /// How long a call may wait.
+    pub max_wait: Duration,
+    /// How many calls wait.
+    pub waiting: usize,
+    /// Whether it is shutting down, or has.
+    pub closed: bool,
+    /// What became of its calls, and how long they waited and ran.
+    pub stats: StatsSnapshot,
+}
+
+impl From<CompartmentSnapshot> for Snapshot {
+    fn from(of: CompartmentSnapshot) -> Self {
+        let gauge = |number| Value::Gauge(u64::try_from(number).unwrap_or(u64::MAX));
+        let mut snapshot = Self::new(LayerKind::Bulkhead, of.name, of.mode)
+            .with("slots", gauge(of.slots))
+            .with("in_flight", gauge(of.in_flight))
+            .with("queue_length", gauge(of.queue_length))
+            .with("max_wait", Value::Time(of.max_wait))
+            .with("waiting", gauge(of.waiting))
+            .with("closed", gauge(usize::from(of.closed)));
+        snapshot.fields.extend(of.stats.fields());
+        snapshot
+    }
+}

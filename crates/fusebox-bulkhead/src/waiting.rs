@@ -1,0 +1,165 @@
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use fusebox_core::{
+    Call as Told, Outcome, Rejection, RejectionKind, Timestamp, Verdict, time::Moment,
+};
+use pin_project::{pin_project, pinned_drop};
+use tokio::time::{Sleep, sleep_until};
+
+use crate::{
+    call::Call,
+    compartment::Shared,
+    engine::{Place, Waited},
+};
+
+/// A call in line: ready when it has a slot, or when it is refused one.
+///
+/// # Cancel safety
+/// Dropped while it waits, it leaves the line; a slot it had come to meanwhile goes to the next. A call
+/// that is given up in line is told as cancelled.
+#[pin_project(PinnedDrop)]
+pub(crate) struct Waiting {
+    shared: Arc<Shared>,
+    place: Option<Place>,
+    arrived: Moment,
+    /// `None` for whoever waits without a bound.
+    #[pin]
+    timer: Option<Sleep>,
+    /// Whether there is a request yet whose end is to be told.
+    told: bool,
+}
+
+impl Waiting {
+    /// Waits as long as the compartment's queue allows.
+    pub(crate) fn bounded(shared: Arc<Shared>, place: Place, arrived: Moment) -> Self {
+        let deadline = shared.clock.at(arrived) + shared.slots.queue().max_wait;
+        let timer = sleep_until(shared.clock.instant(deadline));
+        Self {
+            shared,
+            place: Some(place),
+            arrived,
+            timer: Some(timer),
+            told: true,
+        }
+    }
+
+    /// Waits as long as it takes, on behalf of a request that is not there yet.
+    pub(crate) fn patient(shared: Arc<Shared>, place: Place, arrived: Moment) -> Self {
+        Self {
+            shared,
+            place: Some(place),
+            arrived,
+            timer: None,
+            told: false,
+        }
+    }
+}
+
+impl Future for Waiting {
+    type Output = Result<Call, Rejection>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let shared = &**this.shared;
+        let now = shared.clock.read();
+        let mut waited = shared
+            .slots
+            .poll_turn(this.place, shared.clock.at(now), cx.waker());
+        if let (Waited::Pending, Some(timer)) = (waited, this.timer.as_mut().as_pin_mut())
+            && timer.poll(cx).is_ready()
+        {
+            // The timer's word is final: it and the clock round differently.
+            waited = shared
+                .slots
+                .poll_turn(this.place, Timestamp::MAX, cx.waker());
+        }
+        let kind = match waited {
+            Waited::Pending => return Poll::Pending,
+            Waited::Admitted => {
+                let waited = now.since(*this.arrived);
+                return Poll::Ready(Ok(Call::admitted(this.shared.clone(), now, waited)));
+            }
+            Waited::Expired => RejectionKind::QueueTimeout,
+            Waited::Closed => RejectionKind::ShuttingDown,
+        };
+        Poll::Ready(Err(if *this.told {
+            shared.refuse(kind, now, now.since(*this.arrived))
+        } else {
+            shared.rejection(kind)
+        }))
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for Waiting {
+    fn drop(self: Pin<&mut Self>) {
+        let this = self.project();
+        let Some(place) = this.place.take() else {
+            return;
+        };
+        let shared = &**this.shared;
+        let now = shared.clock.read();
+        if shared.slots.abandon(place, shared.clock.at(now)) {
+            shared.drained.notify_waiters();
+        }
+        if *this.told {
+            let told = Told {
+                verdict: Verdict::Admitted,
+                outcome: Some(Outcome::Cancelled),
+                waited: now.since(*this.arrived),
+                ran: Duration::ZERO,
+            };
+            shared.tell(now, told);
+        }
+    }
+}
+
+impl std::fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Waiting")
+            .field("compartment", self.shared.reporter.policy())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What comes of a call that was not begun at once.
+pub(crate) enum Step<T, A> {
+    /// It begins now.
+    Begin(T),
+    /// It is over.
+    Answer(A),
+}
+
+/// A call in line, and what is to be called when its turn comes.
+#[pin_project]
+pub(crate) struct Queued<S, R> {
+    #[pin]
+    waiting: Waiting,
+    next: Option<(S, R)>,
+}
+
+impl<S, R> Queued<S, R> {
+    pub(crate) const fn new(waiting: Waiting, inner: S, request: R) -> Self {
+        Self {
+            waiting,
+            next: Some((inner, request)),
+        }
+    }
+}
+
+impl<S, R> Future for Queued<S, R> {
+    type Output = Result<(Call, S, R), Rejection>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let call = ready!(this.waiting.poll(cx))?;
+        this.next.take().map_or(Poll::Pending, |(inner, request)| {
+            Poll::Ready(Ok((call, inner, request)))
+        })
+    }
+}
