@@ -5,6 +5,7 @@ mod byteset;
 mod compile;
 mod engine;
 mod error;
+pub mod libinjection;
 mod operator;
 mod parse;
 mod ruleset;

@@ -1,13 +1,16 @@
-//! `@detectSQLi` and `@detectXSS`: where the detector will be asked. Until it is here they never match.
+//! `@detectSQLi` and `@detectXSS`.
 
-pub(crate) const fn is_sqli(_text: &[u8]) -> bool {
-    false
+use crate::libinjection;
+
+pub(crate) fn is_sqli(text: &[u8]) -> bool {
+    libinjection::sqli(text).is_some()
 }
 
-pub(crate) const fn is_xss(_text: &[u8]) -> bool {
-    false
+pub(crate) fn is_xss(text: &[u8]) -> bool {
+    libinjection::xss(text)
 }
 
-pub(crate) const fn sqli_fingerprint(_text: &[u8]) -> Vec<u8> {
-    Vec::new()
+/// What `capture` puts into TX.0.
+pub(crate) fn sqli_fingerprint(text: &[u8]) -> Vec<u8> {
+    libinjection::sqli(text).map_or_else(Vec::new, |found| found.as_bytes().to_vec())
 }

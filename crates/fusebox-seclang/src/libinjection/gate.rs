@@ -1,0 +1,62 @@
+//! What no detector has to be asked about: a look at which bytes there are, instead of microseconds of reading.
+//!
+//! Each gate is a claim about the method, not about one implementation of it, and the tests check it against the
+//! detector behind it.
+
+use super::{Detector, Fingerprint};
+use crate::ByteSet;
+
+/// What one word or number is made of. One expression alone is no injection; a number before a word (`1union`) makes
+/// two tokens, but no fingerprint.
+const WORD: ByteSet = ByteSet::DIGITS
+    .union(ByteSet::UPPERCASE)
+    .union(ByteSet::LOWERCASE)
+    .union(ByteSet::of(b"_"));
+
+/// What numbers, versions and addresses are made of. With letters a dot would part keywords: `select.11null`.
+const NUMBER: ByteSet = ByteSet::DIGITS.union(ByteSet::of(b"."));
+
+/// Whether a value with these bytes in it could be a SQL injection.
+///
+/// ```
+/// use fusebox_seclang::{ByteSet, libinjection::may_be_sqli};
+///
+/// assert!(!may_be_sqli(ByteSet::of(b"4f2a9c0e_session")));
+/// assert!(!may_be_sqli(ByteSet::of(b"192.0.2.7")));
+/// assert!(may_be_sqli(ByteSet::of(b"1 or 1")));
+/// ```
+#[must_use]
+pub const fn may_be_sqli(present: ByteSet) -> bool {
+    !present.is_subset(WORD) && !present.is_subset(NUMBER)
+}
+
+/// Whether a value with these bytes in it could be XSS: it opens a tag, or it gives an attribute a value.
+///
+/// ```
+/// use fusebox_seclang::{ByteSet, libinjection::may_be_xss};
+///
+/// assert!(!may_be_xss(ByteSet::of(b"a sentence, with 'quotes' & all > nothing.")));
+/// assert!(may_be_xss(ByteSet::of(b"\" onload=alert(1)")));
+/// ```
+#[must_use]
+pub const fn may_be_xss(present: ByteSet) -> bool {
+    present.intersects(ByteSet::of(b"<="))
+}
+
+/// A detector that is asked only where the answer is not known beforehand.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Gated<D>(pub D);
+
+impl<D: Detector> Detector for Gated<D> {
+    fn sqli(&self, value: &[u8]) -> Option<Fingerprint> {
+        if may_be_sqli(ByteSet::of(value)) {
+            self.0.sqli(value)
+        } else {
+            None
+        }
+    }
+
+    fn xss(&self, value: &[u8]) -> bool {
+        may_be_xss(ByteSet::of(value)) && self.0.xss(value)
+    }
+}

@@ -1,0 +1,89 @@
+//! SQL injection and cross-site scripting by tokens instead of patterns: `@detectSQLi` and `@detectXSS`.
+//!
+//! The method is libinjection's (Nick Galbreath, Black Hat USA 2012): the value is read as SQL in several contexts, up
+//! to five tokens are folded into a fingerprint, and known fingerprints are attacks; for XSS it is read as HTML, and
+//! what could run a script is an attack.
+//!
+//! # What it does not do
+//! [`Port`] is the crate `libinjectionrs`, which is not equal to the C library: of its 38,912 test lines it judges 26
+//! of SQL and 14 of HTML differently, nearly all of them attacks that it misses (`1' LOCK IN SHARE MODE UNION ...`,
+//! `<img src=x onerror%09=...>`). It stands behind [`Detector`] so that a better one can take its place.
+
+mod gate;
+mod port;
+#[cfg(test)]
+mod tests;
+
+pub use gate::{Gated, may_be_sqli, may_be_xss};
+pub use port::Port;
+
+/// Tells attacks from other values.
+pub trait Detector {
+    /// The fingerprint of the SQL injection that `value` is, if it is one.
+    fn sqli(&self, value: &[u8]) -> Option<Fingerprint>;
+
+    /// Whether `value` could run a script in a browser.
+    fn xss(&self, value: &[u8]) -> bool;
+}
+
+/// The tokens of a SQL injection, one letter each, at most eight: `s&1` is a string, a logical operator, a number.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint {
+    letters: [u8; 8],
+}
+
+impl Fingerprint {
+    /// The fingerprint of these letters; what is beyond eight is dropped.
+    #[must_use]
+    pub fn new(letters: &[u8]) -> Self {
+        let mut fingerprint = Self { letters: [0; 8] };
+        for (slot, letter) in fingerprint.letters.iter_mut().zip(letters) {
+            *slot = *letter;
+        }
+        fingerprint
+    }
+
+    /// The letters.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.letters
+            .split(|letter| *letter == 0)
+            .next()
+            .unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.as_bytes().escape_ascii())
+    }
+}
+
+/// The detector of the engine.
+const DETECTOR: Gated<Port> = Gated(Port);
+
+/// The fingerprint of the SQL injection that `value` is, if it is one.
+///
+/// ```
+/// use fusebox_seclang::libinjection;
+///
+/// assert_eq!(libinjection::sqli(b"1' or '1'='1").unwrap().as_bytes(), b"s&sos");
+/// assert!(libinjection::sqli(b"O'Neill or Mr. Smith").is_none());
+/// ```
+#[must_use]
+pub fn sqli(value: &[u8]) -> Option<Fingerprint> {
+    DETECTOR.sqli(value)
+}
+
+/// Whether `value` could run a script in a browser.
+///
+/// ```
+/// use fusebox_seclang::libinjection;
+///
+/// assert!(libinjection::xss(b"<img src=x onerror=alert(1)>"));
+/// assert!(!libinjection::xss(b"2 < 3 and 4 > 3"));
+/// ```
+#[must_use]
+pub fn xss(value: &[u8]) -> bool {
+    DETECTOR.xss(value)
+}
