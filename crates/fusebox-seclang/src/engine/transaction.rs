@@ -517,10 +517,17 @@ impl Engine<'_> {
         let local = uri.get(start..).unwrap_or_default();
         let question = memchr::memchr(b'?', local);
         let path = question.map_or(local, |at| local.get(..at).unwrap_or_default());
-        let filename = state.texts.part(raw, start, start + path.len());
+        // Decoded once, as libmodsecurity and Coraza have it: CRS looks for function names in it without decoding.
+        let filename = if memchr::memchr(b'%', path).is_some() {
+            state.texts.push_with(|out| percent_decode(path, out))
+        } else {
+            state.texts.part(raw, start, start + path.len())
+        };
         state.set(Variable::RequestFilename, filename);
-        let base = memchr::memrchr2(b'/', b'\\', path).map_or(0, |at| at + 1);
-        let basename = state.texts.part(filename, base, path.len());
+        let decoded = state.texts.get(filename);
+        let base = memchr::memrchr2(b'/', b'\\', decoded).map_or(0, |at| at + 1);
+        let end = decoded.len();
+        let basename = state.texts.part(filename, base, end);
         state.set(Variable::RequestBasename, basename);
         let query = question.map_or(&[][..], |at| local.get(at + 1..).unwrap_or_default());
         state.set_bytes(Variable::QueryString, query);
@@ -555,6 +562,31 @@ impl Engine<'_> {
     }
 }
 
+/// `%hh` to bytes; what is no escape stays, and so does `+`, which is a plus in a path.
+fn percent_decode(path: &[u8], out: &mut Vec<u8>) {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let mut rest = path;
+    loop {
+        match rest {
+            [b'%', high, low, after @ ..] => match (digit(*high), digit(*low)) {
+                (Some(high), Some(low)) => {
+                    out.push(high << 4 | low);
+                    rest = after;
+                }
+                _ => {
+                    out.push(b'%');
+                    rest = rest.get(1..).unwrap_or_default();
+                }
+            },
+            [byte, after @ ..] => {
+                out.push(*byte);
+                rest = after;
+            }
+            [] => return,
+        }
+    }
+}
+
 /// Where the path starts in an absolute URI; 0 for everything else.
 fn authority_end(uri: &[u8]) -> usize {
     let Some(colon) = memchr::memmem::find(uri, b"://") else {
@@ -577,7 +609,21 @@ fn authority_end(uri: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::authority_end;
+    use super::{authority_end, percent_decode};
+
+    #[test]
+    fn a_path_is_decoded_once_and_keeps_its_plus() {
+        for (path, expected) in [
+            ("/a%20b+c", "/a b+c"),
+            ("/%252e", "/%2e"),
+            ("/100%", "/100%"),
+            ("/%zz%4", "/%zz%4"),
+        ] {
+            let mut out = Vec::new();
+            percent_decode(path.as_bytes(), &mut out);
+            assert_eq!(out, expected.as_bytes(), "{path}");
+        }
+    }
 
     #[test]
     fn an_absolute_uri_loses_its_host() {
