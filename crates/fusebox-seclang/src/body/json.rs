@@ -1,6 +1,8 @@
 //! JSON (RFC 8259), by a push parser of our own: it stops at any byte and goes on at the next chunk.
 //!
-//! Every scalar becomes an argument, named as libmodsecurity names it: `json.user.name`, `json.tags.array_0`. The name
+//! Every scalar becomes an argument, named as libmodsecurity names it: `json.user.name`, `json.tags.array_0`. So does every
+//! array, with its length for a value, as in Coraza: a rule that looks at the end of a name (`__in`) finds the key of an array.
+//! The name
 //! is built as the parser descends, so a value costs its own length and not its depth.
 
 use super::budget::{Budget, Limits};
@@ -112,7 +114,7 @@ impl Json {
         while let Some(byte) = rest.first() {
             let consumed = match self.token {
                 Token::None => {
-                    self.structure(*byte)?;
+                    self.structure(*byte, sink)?;
                     1
                 }
                 Token::String {
@@ -147,7 +149,7 @@ impl Json {
     }
 
     /// One byte between tokens.
-    fn structure(&mut self, byte: u8) -> Result<(), BodyError> {
+    fn structure(&mut self, byte: u8, sink: &mut impl Sink) -> Result<(), BodyError> {
         match (byte, self.expect) {
             (b' ' | b'\t' | b'\n' | b'\r', _) => Ok(()),
             (b'"', Expect::Key | Expect::KeyOrEnd) => {
@@ -157,9 +159,9 @@ impl Json {
                 });
                 Ok(())
             }
-            (b'}', Expect::KeyOrEnd) => self.close(byte),
-            (b']', Expect::ValueOrEnd) => self.close(byte),
-            (b'}' | b']', Expect::CommaOrEnd) => self.close(byte),
+            (b'}', Expect::KeyOrEnd) => self.close(byte, sink),
+            (b']', Expect::ValueOrEnd) => self.close(byte, sink),
+            (b'}' | b']', Expect::CommaOrEnd) => self.close(byte, sink),
             (b',', Expect::CommaOrEnd) => {
                 self.expect = match self.open.last().map(|container| container.kind) {
                     Some(ContainerKind::Object) => Expect::Key,
@@ -235,14 +237,26 @@ impl Json {
         Ok(())
     }
 
-    fn close(&mut self, byte: u8) -> Result<(), BodyError> {
-        let closes = match self.open.pop().map(|container| container.kind) {
+    fn close(&mut self, byte: u8, sink: &mut impl Sink) -> Result<(), BodyError> {
+        let closed = self.open.pop();
+        let closes = match closed.map(|container| container.kind) {
             Some(ContainerKind::Object) => b'}',
             Some(ContainerKind::Array { .. }) => b']',
             None => return Err(self.problem(JsonProblem::Unexpected(byte))),
         };
         if byte != closes {
             return Err(self.problem(JsonProblem::Unexpected(byte)));
+        }
+        if let Some(Container {
+            path,
+            kind: ContainerKind::Array { next },
+        }) = closed
+        {
+            self.path.truncate(path);
+            self.text.clear();
+            push_decimal(next, &mut self.text);
+            self.budget.spend(self.path.len() + self.text.len())?;
+            sink.argument(&self.path, &self.text);
         }
         self.after_value();
         Ok(())

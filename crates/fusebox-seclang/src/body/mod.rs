@@ -128,8 +128,13 @@ impl BodyKind {
 /// body.finish(&mut found)?;
 /// assert_eq!(
 ///     found.0,
-///     [("json.user.name", "ann"), ("json.tags.array_0", "1"), ("json.tags.array_1", "true")]
-///         .map(|(name, value)| (name.to_owned(), value.to_owned()))
+///     [
+///         ("json.user.name", "ann"),
+///         ("json.tags.array_0", "1"),
+///         ("json.tags.array_1", "true"),
+///         ("json.tags", "2"),
+///     ]
+///     .map(|(name, value)| (name.to_owned(), value.to_owned()))
 /// );
 /// # Ok::<(), fusebox_seclang::body::BodyError>(())
 /// ```

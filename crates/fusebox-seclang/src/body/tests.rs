@@ -153,13 +153,21 @@ fn json_values_are_named_by_their_path() {
             "arg json.a.c.array_1.d=",
             "arg json.a.c.array_2.array_0=x",
             "arg json.a.c.array_2.array_1=-0.5e+3",
+            "arg json.a.c.array_2=2",
+            "arg json.a.c=3",
             "arg json.e=f",
         ],
     );
     finds(
         BodyKind::Json,
         r#"[[], {}, [{}], 7, {"": 8}]"#,
-        &["arg json.array_3=7", "arg json.array_4.=8"],
+        &[
+            "arg json.array_0=0",
+            "arg json.array_2=1",
+            "arg json.array_3=7",
+            "arg json.array_4.=8",
+            "arg json=5",
+        ],
     );
     finds(BodyKind::Json, "\"x\"", &["arg json=x"]);
     finds(BodyKind::Json, "12", &["arg json=12"]);
@@ -184,6 +192,7 @@ fn json_strings_are_unescaped() {
             r"arg json.array_3=\xed\xa0\xbd\xf0\x9f\x98\x80",
             r"arg json.array_4=\xed\xa0\xbdA",
             r"arg json.array_5=\xed\xb8\x80",
+            "arg json=6",
         ],
     );
 }

@@ -421,8 +421,8 @@ impl<'a> Engine<'a> {
             Operator::ByteRange(allowed) => !self.state.texts.present(text).is_subset(*allowed),
             Operator::UrlEncoding => operator::bad_url_encoding(self.state.texts.get(text)),
             Operator::Utf8Encoding => operator::bad_utf8(self.state.texts.get(text)),
-            Operator::DetectSqli => operator::injection::is_sqli(self.state.texts.get(text)),
-            Operator::DetectXss => operator::injection::is_xss(self.state.texts.get(text)),
+            Operator::DetectSqli => crate::libinjection::sqli(self.state.texts.get(text)).is_some(),
+            Operator::DetectXss => crate::libinjection::xss(self.state.texts.get(text)),
         };
         positive != rule.negated
     }
@@ -491,8 +491,10 @@ impl<'a> Engine<'a> {
                 }
             }
             Operator::DetectSqli => {
-                let fingerprint = operator::injection::sqli_fingerprint(bytes);
-                let fingerprint = self.state.texts.push(&fingerprint);
+                let fingerprint = match crate::libinjection::sqli(bytes) {
+                    Some(fingerprint) => self.state.texts.push(fingerprint.as_bytes()),
+                    None => TextId::EMPTY,
+                };
                 self.state
                     .tx
                     .set(TxName::Slot(0), TxValue::Text(fingerprint));

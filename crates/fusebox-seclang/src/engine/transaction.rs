@@ -173,6 +173,32 @@ impl<'a> Match<'a> {
         matched.map_or(&[], |matched| self.state.texts.get(matched.value))
     }
 
+    /// Appends what an error log says, on one line and in ASCII: `[id "1"] [msg ".."] [data ".."]` and so on. Whatever a client
+    /// put into it is escaped (`\x0a`), so that it can neither end the line nor a quote.
+    pub fn write_log_line(&self, out: &mut String) {
+        use std::fmt::Write as _;
+        let Some(head) = self.head() else { return };
+        let _infallible = write!(out, "[id \"{}\"]", head.id);
+        for (name, text) in [("msg", self.message()), ("data", self.data())] {
+            if !text.is_empty() {
+                let _infallible = write!(out, " [{name} \"");
+                escape(text, out);
+                out.push_str("\"]");
+            }
+        }
+        if let Some(severity) = head.severity {
+            let _infallible = write!(out, " [severity \"{severity}\"]");
+        }
+        if !head.ver.is_empty() {
+            let _infallible = write!(out, " [ver \"{}\"]", head.ver.escape_debug());
+        }
+        for tag in self.tags() {
+            out.push_str(" [tag \"");
+            escape(tag, out);
+            out.push_str("\"]");
+        }
+    }
+
     /// Whether it belongs into the error log: neither `nolog` nor its default said otherwise.
     #[must_use]
     pub const fn is_logged(&self) -> bool {
@@ -183,6 +209,19 @@ impl<'a> Match<'a> {
     #[must_use]
     pub const fn is_audited(&self) -> bool {
         self.found.audit
+    }
+}
+
+fn escape(text: &[u8], out: &mut String) {
+    use std::fmt::Write as _;
+    for byte in text {
+        match byte {
+            b'"' | b'\\' => out.extend(['\\', char::from(*byte)]),
+            b' '..=b'~' => out.push(char::from(*byte)),
+            _ => {
+                let _infallible = write!(out, "\\x{byte:02x}");
+            }
+        }
     }
 }
 
@@ -564,7 +603,11 @@ impl Engine<'_> {
 
 /// `%hh` to bytes; what is no escape stays, and so does `+`, which is a plus in a path.
 fn percent_decode(path: &[u8], out: &mut Vec<u8>) {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let digit = |byte: u8| {
+        char::from(byte)
+            .to_digit(16)
+            .and_then(|digit| u8::try_from(digit).ok())
+    };
     let mut rest = path;
     loop {
         match rest {

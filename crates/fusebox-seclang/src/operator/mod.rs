@@ -1,7 +1,5 @@
 //! What the operators ask of one value.
 
-pub(crate) mod injection;
-
 /// The number at the start of `text`, as C's `atoi` reads it: blanks, a sign, digits; 0 if there is none.
 ///
 /// Saturates instead of overflowing: a hostile Content-Length of thirty digits is large, not negative.
