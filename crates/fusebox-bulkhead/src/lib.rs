@@ -10,6 +10,8 @@ mod call;
 mod compartment;
 #[cfg(feature = "tower")]
 mod config;
+#[cfg(feature = "connections")]
+pub mod connections;
 pub mod engine;
 #[cfg(feature = "http")]
 pub mod future;
