@@ -1,1 +1,94 @@
-//! fusebox
+//! The electrical panel of a Rust service: [tower](https://docs.rs/tower) layers that keep one bad client,
+//! one slow dependency or one greedy feature from taking the house down.
+//!
+//! Each layer is a crate of its own; this one re-exports them behind features, adds them to
+//! [`tower::ServiceBuilder`] ([`ServiceBuilderExt`]) and says how they stack.
+//!
+//! | module (feature) | layer | answers | the caller then sees |
+//! | --- | --- | --- | --- |
+//! | [`bulkhead`] | [`BulkheadLayer`](bulkhead::BulkheadLayer) | "this compartment is full" | 503, or gRPC `RESOURCE_EXHAUSTED` |
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use axum::{Router, routing::get};
+//! use fusebox::prelude::*;
+//! use tower::ServiceBuilder;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let reports = Compartment::builder("reports")
+//!     .slots(5)
+//!     .queue(8, Duration::from_millis(100))
+//!     .build()?;
+//!
+//! let app: Router = Router::new()
+//!     .route("/reports", get(|| async { "a long one" }))
+//!     .route_layer(ServiceBuilder::new().bulkhead(&reports));
+//!
+//! // At 3 a.m.: look, and steer, while traffic flows.
+//! assert_eq!(reports.snapshot().in_flight, 0);
+//! reports.resize(2)?;
+//! # let _ = app;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # In which order
+//!
+//! A request should meet the cheapest and surest "no" first:
+//!
+//! ```text
+//! accept ── the listener drops condemned peers before TLS and HTTP
+//!   └─ blackhole        who is it? condemned clients get nothing
+//!       └─ rate limit       a cheap refusal, by client
+//!           └─ firewall         the expensive look: head first, body while it streams in
+//!               └─ route ── bulkhead    its own slots, queue, threads, connections
+//!                    └─ handler ── client ── circuit breaker ── timeout ── connection limit ── upstream
+//! ```
+//!
+//! - **Rate limit before firewall**, so that a flood costs a table look-up and not an inspection. The other
+//!   way round every request is inspected, which makes sense only when attacks must be *counted* even
+//!   from clients that are over their quota.
+//! - **Bulkhead innermost of the server's layers, per kind of route**: what is refused further out must
+//!   not take a slot, and one compartment for everything isolates nothing.
+//! - **Circuit breaker outside the timeout**, so that a call that ran out of time counts as the failure it
+//!   is. Outside the connection limit too: a full pool is a local refusal, which the breaker ignores.
+//! - **Retries outside the circuit breaker**, so that an open circuit ends them at once. A refusal is
+//!   marked with a [`Rejection`]; a retry policy should leave those alone.
+//! - **Health checks outside everything that load can fill.**
+//!
+//! # What every layer does
+//!
+//! A refusal is a *response*, not an error: `S::Error` stays what it was, and the response carries a
+//! [`Rejection`] in its extensions. Every layer has a handle that is cheap to clone, can be read
+//! ([`Live::snapshot`]) and steered while traffic flows, and is listed in the [`Registry`]. Every layer can
+//! run in [`Mode::Shadow`] first. Each request makes one [`Event`] in each layer, which feeds counters,
+//! `tracing` and your own [`Observer`]s.
+//!
+//! # Features
+//!
+//! | feature | adds |
+//! | --- | --- |
+//! | `bulkhead` (default) | [`bulkhead`] |
+//! | `axum` | client identity from axum's `ConnectInfo` |
+//! | `tonic` | client identity from tonic's `TcpConnectInfo` |
+//! | `serde` | snapshots and identities serialise |
+
+mod builder;
+pub mod prelude;
+
+pub use builder::ServiceBuilderExt;
+#[cfg(feature = "bulkhead")]
+pub use fusebox_bulkhead as bulkhead;
+pub use fusebox_core::{
+    Call, CallError, Change, Event, EventKind, LayerKind, Live, Mode, ModeError, Name, Observer,
+    Outcome, Percent, Registration, Registry, Rejection, RejectionKind, Snapshot, Timestamp, Value,
+    Verdict, stats,
+};
+pub use fusebox_http as http;
+pub use fusebox_http::identity;
+
+/// The examples of the README, compiled and run.
+#[cfg(all(doctest, feature = "bulkhead"))]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
