@@ -1,6 +1,10 @@
 //! The slots against a model that is slow and plainly right.
 #![cfg(not(fusebox_loom))]
-#![expect(clippy::unwrap_used, reason = "a test: a panic is its report")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test: a panic is its report"
+)]
 
 use std::{task::Waker, time::Duration};
 
