@@ -122,6 +122,55 @@ pub enum Change {
         /// Now.
         to: u64,
     },
+    /// A circuit went from one state to another.
+    Circuit {
+        /// Before.
+        from: CircuitState,
+        /// Now.
+        to: CircuitState,
+    },
+}
+
+/// Whether a circuit lets calls through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CircuitState {
+    /// Traffic flows.
+    Closed,
+    /// The dependency is taken to be down: every call is refused, until the cool-down is over.
+    Open,
+    /// A few probes find out whether the dependency is back; every other call is refused.
+    HalfOpen,
+    /// Open by hand, until somebody says otherwise.
+    ForcedOpen,
+    /// Out of service by hand: traffic flows and nothing is judged.
+    Disabled,
+}
+
+impl CircuitState {
+    /// The word for it in snapshots, logs and metric labels.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+            Self::ForcedOpen => "forced_open",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+impl std::fmt::Display for CircuitState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for CircuitState {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
 }
 
 /// Hears every [`Event`] of the handles it was given to.

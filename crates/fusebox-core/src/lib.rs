@@ -33,7 +33,7 @@ pub mod sync;
 pub mod time;
 
 pub use error::CallError;
-pub use event::{Call, Change, Event, EventKind, LayerKind, Observer, Verdict};
+pub use event::{Call, Change, CircuitState, Event, EventKind, LayerKind, Observer, Verdict};
 pub use mode::{Mode, ModeCell, ModeError, Percent};
 pub use name::Name;
 pub use outcome::Outcome;

@@ -20,10 +20,16 @@ struct Model {
 }
 
 /// Every model of the workspace. A new lock-free structure comes with a line here.
-const MODELS: &[Model] = &[Model {
-    package: "fusebox-bulkhead",
-    test: "loom",
-}];
+const MODELS: &[Model] = &[
+    Model {
+        package: "fusebox-bulkhead",
+        test: "loom",
+    },
+    Model {
+        package: "fusebox-circuit-breaker",
+        test: "loom",
+    },
+];
 
 /// The flag that swaps std's atomics and locks for the model checker's.
 const MODEL_FLAG: &str = "--cfg fusebox_loom";

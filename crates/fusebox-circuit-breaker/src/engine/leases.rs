@@ -1,0 +1,130 @@
+use std::{num::NonZeroU64, time::Duration};
+
+use fusebox_core::{
+    Timestamp,
+    sync::{AtomicU64, Ordering},
+    time::nanos,
+};
+
+/// The right to make one probe, until a deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lease {
+    place: u32,
+    /// What was written into the place; never zero, for it says `TAKEN`.
+    word: NonZeroU64,
+}
+
+/// The places for probes: as many as may be under way at once.
+///
+/// A word says until when its place is taken and whether it still is. No word is ever used twice for
+/// the same place (each is later than the one before), so whoever comes back with a word that is
+/// not there any more came too late, and knows it.
+#[derive(Debug)]
+pub(super) struct Leases {
+    /// The deadline in nanoseconds (63 bits) and whether the place is taken (1).
+    places: Box<[AtomicU64]>,
+    term: Duration,
+}
+
+const TAKEN: u64 = 1;
+
+const fn deadline(word: u64) -> u64 {
+    word >> 1
+}
+
+impl Leases {
+    pub(super) fn new(probes: u32, term: Duration) -> Self {
+        Self {
+            places: (0..probes.max(1)).map(|_| AtomicU64::new(0)).collect(),
+            term,
+        }
+    }
+
+    /// Takes a place that is free, or whose holder has missed its deadline.
+    pub(super) fn take(&self, now: Timestamp) -> Option<Lease> {
+        for (place, word) in (0..).zip(&self.places) {
+            let mut seen = word.load(Ordering::Acquire);
+            while seen & TAKEN == 0 || deadline(seen) <= now.as_nanos() {
+                let until = now
+                    .as_nanos()
+                    .saturating_add(nanos(self.term))
+                    .max(deadline(seen).saturating_add(1));
+                let new = until << 1 | TAKEN;
+                match word.compare_exchange_weak(seen, new, Ordering::AcqRel, Ordering::Acquire) {
+                    Ok(_) => {
+                        let word = NonZeroU64::new(new)?;
+                        return Some(Lease { place, word });
+                    }
+                    Err(now) => seen = now,
+                }
+            }
+        }
+        None
+    }
+
+    /// Gives a place back; `false` when it was lost at the deadline.
+    pub(super) fn give_back(&self, lease: Lease) -> bool {
+        self.places.get(lease.place as usize).is_some_and(|word| {
+            word.compare_exchange(
+                lease.word.get(),
+                lease.word.get() & !TAKEN,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            )
+            .is_ok()
+        })
+    }
+
+    /// How many are held and in time.
+    pub(super) fn held(&self, now: Timestamp) -> usize {
+        let held = |word: u64| word & TAKEN != 0 && deadline(word) > now.as_nanos();
+        self.places
+            .iter()
+            .filter(|word| held(word.load(Ordering::Acquire)))
+            .count()
+    }
+}
+
+#[cfg(all(test, not(fusebox_loom)))]
+mod tests {
+    use super::*;
+
+    const TERM: Duration = Duration::from_nanos(100);
+
+    fn at(nanos: u64) -> Timestamp {
+        Timestamp::from_nanos(nanos)
+    }
+
+    #[test]
+    fn gives_as_many_as_there_are() {
+        let leases = Leases::new(2, TERM);
+        let first = leases.take(at(0)).unwrap();
+        assert!(leases.take(at(1)).is_some());
+        assert_eq!(leases.take(at(2)), None);
+        assert!(leases.give_back(first));
+        assert!(leases.take(at(3)).is_some());
+        assert_eq!(leases.held(at(3)), 2);
+    }
+
+    #[test]
+    fn takes_a_place_from_who_missed_the_deadline_and_tells_them_so() {
+        let leases = Leases::new(1, TERM);
+        let late = leases.take(at(0)).unwrap();
+        assert_eq!(leases.take(at(99)), None);
+        let next = leases.take(at(100)).unwrap();
+        assert!(!leases.give_back(late));
+        assert_eq!(leases.held(at(100)), 1);
+        assert!(leases.give_back(next));
+        assert!(!leases.give_back(next), "and only once");
+    }
+
+    #[test]
+    fn a_lease_given_back_in_the_same_instant_is_another_one() {
+        let leases = Leases::new(1, TERM);
+        let first = leases.take(at(5)).unwrap();
+        assert!(leases.give_back(first));
+        let second = leases.take(at(5)).unwrap();
+        assert_ne!(first, second);
+        assert!(!leases.give_back(first));
+    }
+}

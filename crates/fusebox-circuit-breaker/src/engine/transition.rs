@@ -1,0 +1,214 @@
+//! From one state to another: rare, and therefore under a lock. The state itself is an atomic that is
+//! only ever written with that lock held, so readers never wait.
+
+use std::time::Duration;
+
+use fusebox_core::{
+    CircuitState, Outcome, Timestamp,
+    sync::{MutexGuard, Ordering, lock},
+};
+
+use super::{
+    circuit::Circuit,
+    settings::Closing,
+    state::{Phase, State},
+    ticket::End,
+    window::Class,
+};
+
+/// What the engine asks of the world.
+pub trait Shell {
+    /// A random number, for the jitter of a cool-down.
+    fn draw(&self) -> u32;
+    /// Hears of every transition, after it has happened and with no lock held.
+    fn tell(&self, transition: Transition);
+}
+
+/// A circuit went from one state to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transition {
+    /// Before.
+    pub from: CircuitState,
+    /// Now.
+    pub to: CircuitState,
+}
+
+/// What only transitions look at.
+#[derive(Debug, Default)]
+pub(super) struct Cold {
+    /// How many times in a row it was opened without having closed for good.
+    attempts: u32,
+    /// Until when the dependency asked to be left alone, and which generation heard it.
+    asked: Option<(u32, Timestamp)>,
+    /// Probes of this half-open generation that succeeded, and that failed.
+    succeeded: u32,
+    failed: u32,
+}
+
+impl Circuit {
+    /// Opens, unless somebody else has, or too many other circuits are open.
+    #[cold]
+    pub(super) fn trip(&self, judged_in: State, now: Timestamp, shell: &impl Shell) {
+        let cold = lock(&self.hot.cold);
+        let before = self.state();
+        let closed = matches!(before.phase(), Phase::Closed | Phase::Ramping);
+        if !closed || !before.same_generation(judged_in) {
+            return;
+        }
+        if self.quorum.as_ref().is_some_and(|quorum| !quorum.try_open()) {
+            return;
+        }
+        self.open(cold, before, now, shell);
+    }
+
+    /// The cool-down is over: the first to notice makes it half-open.
+    #[cold]
+    pub(super) fn half_open(&self, open: State, now: Timestamp, shell: &impl Shell) {
+        let mut cold = lock(&self.hot.cold);
+        let over = now.as_nanos() >= self.until.load(Ordering::Acquire);
+        if self.state() == open && over {
+            (cold.succeeded, cold.failed) = (0, 0);
+            self.enter(cold, open, open.next(Phase::HalfOpen), shell);
+        }
+    }
+
+    /// What a probe has found. A slow one has found a dependency that is not well.
+    pub(super) fn probed(&self, state: State, class: Class, now: Timestamp, shell: &impl Shell) {
+        let mut cold = lock(&self.hot.cold);
+        if self.state() != state {
+            return;
+        }
+        let found = if class.good() {
+            &mut cold.succeeded
+        } else {
+            &mut cold.failed
+        };
+        *found = found.saturating_add(1);
+        let back = match self.settings.closing {
+            Closing::Successes(_) if cold.failed > 0 => Some(false),
+            Closing::Successes(enough) => (cold.succeeded >= enough).then_some(true),
+            Closing::Share { share, of } => {
+                let probes = cold.succeeded.saturating_add(cold.failed);
+                (probes >= of).then(|| share.reached(cold.succeeded, probes))
+            }
+        };
+        match back {
+            Some(true) => self.close(cold, state, now, shell),
+            Some(false) => self.open(cold, state, now, shell),
+            None => {}
+        }
+    }
+
+    /// Remembers how long the dependency wants to be left alone, in case the circuit opens.
+    pub(super) fn hear(&self, state: State, end: End, now: Timestamp) {
+        let (Some(wish), Outcome::Failure | Outcome::Throttled, false) =
+            (end.retry_after, end.outcome, end.local)
+        else {
+            return;
+        };
+        let until = now + wish.min(self.settings.longest_retry_after);
+        let mut cold = lock(&self.hot.cold);
+        cold.asked = match cold.asked {
+            Some((of, before)) if of == state.generation() => Some((of, before.max(until))),
+            _ => Some((state.generation(), until)),
+        };
+    }
+
+    /// The ramp is over: back for good.
+    #[cold]
+    pub(super) fn end_ramp(&self, ramping: State, shell: &impl Shell) {
+        let mut cold = lock(&self.hot.cold);
+        if self.state() == ramping {
+            cold.attempts = 0;
+            // The same generation: calls in flight stay judged.
+            self.enter(cold, ramping, ramping.same(Phase::Closed), shell);
+        }
+    }
+
+    /// Refuses everything until further notice.
+    pub fn force_open(&self, shell: &impl Shell) {
+        self.by_hand(Phase::ForcedOpen, shell);
+    }
+
+    /// Lets everything through, unjudged, until further notice.
+    pub fn disable(&self, shell: &impl Shell) {
+        self.by_hand(Phase::Disabled, shell);
+    }
+
+    /// Closes, and forgets everything.
+    pub fn reset(&self, shell: &impl Shell) {
+        self.by_hand(Phase::Closed, shell);
+    }
+
+    fn by_hand(&self, phase: Phase, shell: &impl Shell) {
+        let mut cold = lock(&self.hot.cold);
+        let before = self.state();
+        self.leave_quorum(before);
+        *cold = Cold::default();
+        self.enter(cold, before, before.next(phase), shell);
+    }
+
+    fn open(
+        &self,
+        mut cold: MutexGuard<'_, Cold>,
+        before: State,
+        now: Timestamp,
+        shell: &impl Shell,
+    ) {
+        let length = self.settings.cool_down.length(cold.attempts, shell.draw());
+        cold.attempts = cold.attempts.saturating_add(1);
+        let mut until = now + Duration::from_nanos(length);
+        if let Some((of, wish)) = cold.asked
+            && of == before.generation()
+        {
+            until = until.max(wish);
+        }
+        // Before the state: who sees it open sees until when.
+        self.until.store(until.as_nanos(), Ordering::Release);
+        self.enter(cold, before, before.next(Phase::Open), shell);
+    }
+
+    fn close(
+        &self,
+        mut cold: MutexGuard<'_, Cold>,
+        before: State,
+        now: Timestamp,
+        shell: &impl Shell,
+    ) {
+        self.leave_quorum(before);
+        let phase = if self.settings.ramp.is_some() {
+            // Not yet back for good: the attempts are forgotten at the end of the ramp.
+            self.ramping_since.store(now.as_nanos(), Ordering::Release);
+            Phase::Ramping
+        } else {
+            cold.attempts = 0;
+            Phase::Closed
+        };
+        self.enter(cold, before, before.next(phase), shell);
+    }
+
+    /// The one place where the state is written: with the lock held, so that a store is enough.
+    fn enter(&self, cold: MutexGuard<'_, Cold>, before: State, after: State, shell: &impl Shell) {
+        self.state.store(after.word(), Ordering::Release);
+        drop(cold);
+        let (from, to) = (before.public(), after.public());
+        if from != to {
+            shell.tell(Transition { from, to });
+        }
+    }
+
+    fn leave_quorum(&self, state: State) {
+        if let (Some(quorum), Phase::Open | Phase::HalfOpen) = (&self.quorum, state.phase()) {
+            quorum.closed();
+        }
+    }
+}
+
+impl Drop for Circuit {
+    fn drop(&mut self) {
+        self.leave_quorum(self.state());
+        if let Some(quorum) = &self.quorum {
+            quorum.leave();
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! crate docs
+#[doc(hidden)]
+pub mod engine;
