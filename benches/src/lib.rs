@@ -11,6 +11,7 @@
 //! - `target <name> <measured> <limit> met|missed`: computed from this run. A target that could not be checked is
 //!   `unchecked <name> <why>`, never met.
 
+pub mod breaker;
 pub mod bulkhead;
 pub mod drive;
 pub mod harness;
@@ -22,5 +23,5 @@ use crate::harness::Suite;
 /// Every suite, in the order in which they run. A new layer adds its file and its line.
 #[must_use]
 pub fn suites() -> Vec<Suite> {
-    vec![machine::suite(), bulkhead::suite()]
+    vec![machine::suite(), bulkhead::suite(), breaker::suite()]
 }

@@ -1,6 +1,7 @@
 //! Every interleaving of a few calls at the moments that matter: when a circuit trips, and when it is
 //! half-open. Run by `cargo xtask test`, or with `RUSTFLAGS="--cfg fusebox_loom"`.
 #![cfg(fusebox_loom)]
+#![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
 
 use std::time::Duration;
 
@@ -77,15 +78,22 @@ impl Scene {
     }
 
     fn admit(&self, shard: usize, now: u64) -> Option<Ticket> {
-        match self.circuit.admit(shard, Timestamp::from_nanos(now), &self.told) {
+        match self
+            .circuit
+            .admit(shard, Timestamp::from_nanos(now), &self.told)
+        {
             Verdict::Admitted(ticket) => Some(ticket),
             Verdict::Refused { .. } => None,
         }
     }
 
     fn end(&self, ticket: Ticket, outcome: Outcome, now: u64) {
-        self.circuit
-            .end(ticket, outcome.into(), Timestamp::from_nanos(now), &self.told);
+        self.circuit.end(
+            ticket,
+            outcome.into(),
+            Timestamp::from_nanos(now),
+            &self.told,
+        );
     }
 
     fn state(&self) -> CircuitState {

@@ -15,6 +15,11 @@ use crate::{Asked, Classify, Judge, Judgement, classify::Standard};
 /// It is told the end exactly once, when the body ends, breaks off or is dropped. Giving back what is
 /// held belongs into its `Drop`, so that it also happens when nobody gets as far as a body.
 pub trait Guard {
+    /// The trailers pass, before the end is told; for who looks for more in them than the outcome.
+    fn trailers(&mut self, trailers: &http::HeaderMap) {
+        let _ = trailers;
+    }
+
     /// The call is over.
     fn finish(self, judgement: Judgement);
 }
@@ -136,6 +141,9 @@ impl<B: Body, G: Guard> Body for GuardedBody<B, G> {
                         let mut judge = held.judge;
                         judge.trailers(trailers, held.classify());
                         held.judge = judge;
+                        if let Some(guard) = &mut held.guard {
+                            guard.trailers(trailers);
+                        }
                         // Nothing may follow the trailers (RFC 9110, section 6.5).
                         last = true;
                     }

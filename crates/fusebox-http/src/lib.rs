@@ -5,6 +5,7 @@
 //! | who is asking? | [`identity`] |
 //! | what does the request speak? | [`Protocol`] |
 //! | what does a refusal look like? | [`refusal`], [`standard_response`], [`Respond`] |
+//! | how long does an answer ask to be left alone? | [`retry_after`] |
 //! | what became of the call? | [`Judge`], [`Classify`], [`GrpcCode`] |
 //! | what holds a slot until the body has ended? | [`GuardedBody`], [`Guard`] |
 //!
@@ -22,9 +23,11 @@ mod grpc;
 pub mod identity;
 mod protocol;
 mod respond;
+mod retry_after;
 
 pub use body::{Guard, GuardedBody};
 pub use classify::{Asked, Classify, Judge, Judgement, Standard};
 pub use grpc::GrpcCode;
 pub use protocol::Protocol;
 pub use respond::{Respond, grpc_code, http_status, refusal, standard_response};
+pub use retry_after::retry_after;

@@ -247,10 +247,9 @@ impl Circuit {
         self.hear(ticket.state, end, now);
         match class {
             // The share of cancelled calls is about traffic, not about a few probes.
+            Some(class) if ticket.lease.is_some() && class.cancelled() => {}
             Some(class) if ticket.lease.is_some() => {
-                if !class.cancelled() {
-                    self.probed(ticket.state, class, now, shell);
-                }
+                self.probed(ticket.state, class, now, shell);
             }
             Some(class) if class.good() => self.good(ticket, now),
             Some(class) => self.bad(ticket, class, now, shell),

@@ -160,7 +160,6 @@ impl Flights {
     }
 
     /// Those who were in a word hang now; those of an older generation are nobody's concern.
-    #[expect(clippy::cast_possible_truncation, reason = "the count is 20 bits wide")]
     fn emptied(&self, generation: u32, word: u64) {
         let count = (word & COUNT_MASK) as i32;
         if count > 0 && word >> (COUNT_BITS + QUARTER_BITS) == u64::from(generation & 0xFFFF) {

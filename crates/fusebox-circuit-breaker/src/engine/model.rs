@@ -2,6 +2,13 @@
 //! all up whenever it wants to know something. Whatever is done to both, in any order and at any time,
 //! they must say the same.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test's panic is its report"
+)]
+
 use std::{
     cell::{Cell, RefCell},
     time::Duration,
@@ -305,7 +312,8 @@ impl Model {
     /// All, failed, slow, cancelled.
     fn totals(&self, now: u64) -> (u32, u32, u32, u32) {
         let window = self.window(now);
-        let count = |what: fn(&Kind) -> bool| window.iter().filter(|kind| what(kind)).count() as u32;
+        let count =
+            |what: fn(&Kind) -> bool| window.iter().filter(|kind| what(kind)).count() as u32;
         (
             count(|kind| matches!(kind, Kind::Judged { .. })),
             count(|kind| matches!(kind, Kind::Judged { failed: true, .. })),
@@ -357,7 +365,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Outcome::Throttled),
         2 => Just(Outcome::Cancelled),
     ];
-    let end = (outcome, prop::bool::weighted(0.1), prop::option::weighted(0.1, 0..5_000_u64))
+    let end = (
+        outcome,
+        prop::bool::weighted(0.1),
+        prop::option::weighted(0.1, 0..5_000_u64),
+    )
         .prop_map(|(outcome, local, wish)| End {
             outcome,
             local,
@@ -422,7 +434,9 @@ fn settings() -> impl Strategy<Value = Settings> {
             failures: trips.1,
             consecutive: trips.2,
             slow: trips.3.map(|(at_least, share)| Slow { at_least, share }),
-            hanging: trips.4.map(|(calls, longer_than)| Hanging { calls, longer_than }),
+            hanging: trips
+                .4
+                .map(|(calls, longer_than)| Hanging { calls, longer_than }),
             cancellations: trips.5,
             throttled,
             cancelled,

@@ -47,12 +47,10 @@ impl Tally {
             } else {
                 pack(tag, 1)
             };
-            match self.0.compare_exchange_weak(
-                seen,
-                next,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            ) {
+            match self
+                .0
+                .compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed)
+            {
                 Ok(_) => return,
                 Err(now) => seen = now,
             }
@@ -73,12 +71,10 @@ impl Tally {
                 0
             };
             let next = pack(tag, base.wrapping_add_signed(by));
-            match self.0.compare_exchange_weak(
-                seen,
-                next,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            ) {
+            match self
+                .0
+                .compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed)
+            {
                 Ok(_) => return,
                 Err(now) => seen = now,
             }

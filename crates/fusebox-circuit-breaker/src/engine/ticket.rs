@@ -10,7 +10,7 @@ use super::{
 /// What a circuit says to a call.
 #[derive(Debug)]
 pub enum Verdict {
-    /// It may pass; the ticket has to come back through [`Circuit::end`].
+    /// It may pass; the ticket has to come back through [`Circuit::end`](super::Circuit::end).
     Admitted(Ticket),
     /// It must not.
     Refused {
@@ -59,7 +59,10 @@ impl Ticket {
             state,
             began,
             lease: None,
-            #[expect(clippy::cast_possible_truncation, reason = "a few dozen shards at most")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "a few dozen shards at most"
+            )]
             shard: shard as u32,
             flight: None,
         }
@@ -88,4 +91,3 @@ impl Ticket {
         matches!(self.state.phase(), Phase::Closed | Phase::Ramping)
     }
 }
-

@@ -55,7 +55,11 @@ impl Circuit {
         if !closed || !before.same_generation(judged_in) {
             return;
         }
-        if self.quorum.as_ref().is_some_and(|quorum| !quorum.try_open()) {
+        if self
+            .quorum
+            .as_ref()
+            .is_some_and(|quorum| !quorum.try_open())
+        {
             return;
         }
         self.open(cold, before, now, shell);

@@ -1,0 +1,287 @@
+//! The circuit breaker against recloser, failsafe and tower-resilience's.
+//!
+//! All of them over the same no-op while closed, and over a service that is down while open. recloser and failsafe are
+//! no layers: they are wrapped in the smallest service there is, around the future that their own docs use.
+
+use std::future::{Ready, ready};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use failsafe::futures::CircuitBreaker as _;
+use failsafe::{backoff, failure_policy};
+use fusebox_circuit_breaker::{Breaker, ErrorsAreFailures, Window};
+use fusebox_core::Registration;
+use http::Request;
+use recloser::{AsyncRecloser, Recloser};
+use tower_layer::Layer;
+use tower_resilience_circuitbreaker::CircuitBreakerLayer as PeerLayer;
+use tower_service::Service;
+
+use crate::drive::{Batch, Expect, by_hand, by_hand_to_the_end, on_two_threads};
+use crate::harness::{Case, Figure, Limit, Suite};
+use crate::noop::{HttpNoop, Noop};
+
+/// Longer than any run: what is open stays open.
+const AN_HOUR: Duration = Duration::from_secs(3_600);
+/// More failures than any of them needs to open.
+const ENOUGH: usize = 1_000;
+
+/// The suite.
+#[must_use]
+pub fn suite() -> Suite {
+    Suite {
+        name: "breaker",
+        cases: cases(),
+        figures: vec![
+            Figure::new("closed/recloser", "closed", "recloser").instructions_at_most(1.0),
+            Figure::new("closed_by_count/recloser", "closed_by_count", "recloser")
+                .instructions_at_most(1.0),
+            Figure::new("open/recloser", "open", "recloser_open").instructions_at_most(1.0),
+            Figure::new("http_closed/recloser", "http_closed", "recloser")
+                .instructions_at_most(1.5),
+            Figure::new(
+                "two_threads/recloser",
+                "two_threads",
+                "two_threads_recloser",
+            )
+            .time_at_most(0.5),
+            Figure::new(
+                "two_threads_by_count/recloser",
+                "two_threads_by_count",
+                "two_threads_recloser",
+            )
+            .time_at_most(0.5),
+            // The price of a window must not depend on how much it holds.
+            Figure::new("long_window/closed", "long_window", "closed").instructions_at_most(1.05),
+            Figure::new("large_count/closed", "large_count", "closed_by_count")
+                .instructions_at_most(1.05),
+            Figure::new("closed/failsafe", "closed", "failsafe"),
+            Figure::new("open/failsafe", "open", "failsafe_open"),
+            Figure::new("closed/tower_resilience", "closed", "tower_resilience"),
+            Figure::new("open/tower_resilience", "open", "tower_resilience_open"),
+            Figure::new(
+                "two_threads/tower_resilience",
+                "two_threads",
+                "two_threads_tower_resilience",
+            ),
+        ],
+        limits: vec![
+            Limit::allocations("closed", 0.0),
+            Limit::allocations("closed_by_count", 0.0),
+            Limit::allocations("http_closed", 0.0),
+            Limit::allocations("open", 0.0),
+            // When the call begins and when it is over: its latency is told.
+            Limit::clock_reads("closed", 2.0),
+            Limit::clock_reads("http_closed", 2.0),
+            Limit::clock_reads("open", 1.0),
+        ],
+    }
+}
+
+fn cases() -> Vec<Case> {
+    vec![
+        Case::new("noop", || by_hand(Noop, || (), Expect::Admission)),
+        Case::new("http_noop", || {
+            by_hand_to_the_end(HttpNoop, || Request::new(()))
+        }),
+        Case::new("down", || by_hand(Down, || (), Expect::Refusal)),
+        Case::new("closed", || closed(plain(ten_seconds()))).over("noop"),
+        Case::new("closed_by_count", || closed(plain(Window::Calls(100)))).over("noop"),
+        Case::new("long_window", || closed(plain(Window::Time(AN_HOUR)))).over("noop"),
+        Case::new("large_count", || closed(plain(Window::Calls(100_000)))).over("noop"),
+        Case::new("open", || opened(plain(ten_seconds()).layer(Down))).over("down"),
+        Case::new("http_closed", || {
+            let layer = breaker(ten_seconds()).layer();
+            by_hand_to_the_end(layer.layer(HttpNoop), || Request::new(()))
+        })
+        .over("http_noop"),
+        Case::new("recloser", || {
+            by_hand(recloser(Noop), || (), Expect::Admission)
+        })
+        .over("noop"),
+        Case::new("recloser_open", || opened(recloser(Down))).over("down"),
+        Case::new("failsafe", || {
+            by_hand(failsafe(Noop), || (), Expect::Admission)
+        })
+        .over("noop"),
+        Case::new("failsafe_open", || opened(failsafe(Down))).over("down"),
+        Case::new("tower_resilience", || {
+            by_hand(peer_layer().layer(Noop), || (), Expect::Admission)
+        })
+        .over("noop"),
+        Case::new("tower_resilience_open", || opened(peer_layer().layer(Down))).over("down"),
+        Case::new("two_threads", || {
+            on_two_threads(plain(ten_seconds()).layer(Noop))
+        })
+        .on_two_threads(),
+        Case::new("two_threads_by_count", || {
+            on_two_threads(plain(Window::Calls(100)).layer(Noop))
+        })
+        .on_two_threads(),
+        Case::new("two_threads_recloser", || on_two_threads(recloser(Noop))).on_two_threads(),
+        Case::new("two_threads_failsafe", || on_two_threads(failsafe(Noop))).on_two_threads(),
+        Case::new("two_threads_tower_resilience", || {
+            on_two_threads(peer_layer().layer(Noop))
+        })
+        .on_two_threads(),
+    ]
+}
+
+const fn ten_seconds() -> Window {
+    Window::Time(Duration::from_secs(10))
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "without its subject the suite has no purpose"
+)]
+fn breaker(window: Window) -> Breaker {
+    Breaker::builder("bench")
+        .window(window)
+        .cool_down(AN_HOUR)
+        .registration(Registration::Unlisted)
+        .build()
+        .expect("the settings are valid")
+}
+
+type Plain = fusebox_circuit_breaker::PlainCircuitBreakerLayer<ErrorsAreFailures>;
+
+fn plain(window: Window) -> Plain {
+    breaker(window).plain_layer().judged_by(ErrorsAreFailures)
+}
+
+fn closed(layer: Plain) -> Batch {
+    by_hand(layer.layer(Noop), || (), Expect::Admission)
+}
+
+/// Calls a breaker over a service that is down until it must be open.
+fn opened<S: Service<()> + 'static>(mut service: S) -> Batch {
+    let mut cx = Context::from_waker(Waker::noop());
+    for _ in 0..ENOUGH {
+        if service.poll_ready(&mut cx).is_ready() {
+            let mut future = Box::pin(service.call(()));
+            assert!(
+                future.as_mut().poll(&mut cx).is_ready(),
+                "a service that is down answers at once"
+            );
+        }
+    }
+    by_hand(service, || (), Expect::Refusal)
+}
+
+/// Always fails, at once.
+#[derive(Debug, Clone, Copy)]
+struct Down;
+
+/// What it fails with.
+#[derive(Debug, Clone, Copy)]
+struct IsDown;
+
+impl std::fmt::Display for IsDown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("down")
+    }
+}
+
+impl std::error::Error for IsDown {}
+
+impl Service<()> for Down {
+    type Response = ();
+    type Error = IsDown;
+    type Future = Ready<Result<(), IsDown>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), IsDown>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, (): ()) -> Self::Future {
+        ready(Err(IsDown))
+    }
+}
+
+/// A peer that wraps futures, as a service.
+#[derive(Clone)]
+struct Wrapped<S, B> {
+    inner: S,
+    breaker: B,
+}
+
+fn recloser<S>(inner: S) -> Wrapped<S, AsyncRecloser> {
+    let breaker = Recloser::custom()
+        .error_rate(0.5)
+        .closed_len(100)
+        .open_wait(AN_HOUR)
+        .build()
+        .into();
+    Wrapped { inner, breaker }
+}
+
+impl<S: Service<()>> Service<()> for Wrapped<S, AsyncRecloser> {
+    type Response = S::Response;
+    type Error = recloser::Error<S::Error>;
+    type Future = recloser::RecloserFuture<S::Future, recloser::AnyError>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx).map_err(recloser::Error::Inner)
+    }
+
+    fn call(&mut self, (): ()) -> Self::Future {
+        self.breaker.call(self.inner.call(()))
+    }
+}
+
+type Failsafe = failsafe::StateMachine<
+    failure_policy::OrElse<
+        failure_policy::SuccessRateOverTimeWindow<backoff::EqualJittered>,
+        failure_policy::ConsecutiveFailures<backoff::EqualJittered>,
+    >,
+    (),
+>;
+
+fn failsafe<S>(inner: S) -> Wrapped<S, Failsafe> {
+    use failsafe::failure_policy::FailurePolicy as _;
+    let backoff = backoff::equal_jittered(AN_HOUR, AN_HOUR);
+    let policy =
+        failure_policy::success_rate_over_time_window(0.5, 20, Duration::from_secs(10), backoff)
+            .or_else(failure_policy::consecutive_failures(
+                5,
+                backoff::equal_jittered(AN_HOUR, AN_HOUR),
+            ));
+    Wrapped {
+        inner,
+        breaker: failsafe::Config::new().failure_policy(policy).build(),
+    }
+}
+
+impl<S: Service<()>> Service<()> for Wrapped<S, Failsafe> {
+    type Response = S::Response;
+    type Error = failsafe::Error<S::Error>;
+    type Future = failsafe::futures::ResponseFuture<
+        S::Future,
+        <Failsafe as failsafe::futures::CircuitBreaker>::FailurePolicy,
+        (),
+        failsafe::Any,
+    >;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx).map_err(failsafe::Error::Inner)
+    }
+
+    fn call(&mut self, (): ()) -> Self::Future {
+        self.breaker.call(self.inner.call(()))
+    }
+}
+
+fn peer_layer() -> PeerLayer {
+    let built = PeerLayer::builder()
+        .failure_rate_threshold(0.5)
+        .sliding_window_size(100)
+        .minimum_number_of_calls(20)
+        .wait_duration_in_open(AN_HOUR)
+        .build();
+    #[expect(
+        clippy::expect_used,
+        reason = "without its peer the suite has no purpose"
+    )]
+    built.expect("the settings are valid")
+}

@@ -1,0 +1,400 @@
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use fusebox_core::{
+    Call, CallError, Change, CircuitState, EventKind, LayerKind, Live, Mode, ModeCell, Name,
+    Rejection, RejectionKind, Reporter, Snapshot, Timestamp, Value, Verdict, stats::StatsSnapshot,
+    time::Clock,
+};
+
+use crate::{
+    BreakerBuilder, ConfigError, JudgeResult, Pass, RefusalsAreNeutral,
+    engine::{self, Circuit, Quorum, Settings, Shell, Ticket, Transition},
+    seat::{Seat, Seats},
+};
+
+/// A circuit breaker: the handle of one circuit, with or without tower.
+///
+/// Cheap to clone; all clones, and all layers made of them, share the one circuit. It can be read and
+/// steered while traffic flows.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+/// use fusebox_circuit_breaker::Breaker;
+/// use fusebox_core::{CallError, CircuitState};
+///
+/// let breaker = Breaker::builder("payments")
+///     .consecutive_failures(3)
+///     .cool_down(Duration::from_secs(10))
+///     .build()?;
+///
+/// let down = || async { Err::<(), _>(std::io::Error::other("connection refused")) };
+/// for _ in 0..3 {
+///     assert!(matches!(breaker.call(down).await, Err(CallError::Inner(_))));
+/// }
+/// assert_eq!(breaker.state(), CircuitState::Open);
+/// assert!(matches!(breaker.call(down).await, Err(CallError::Rejected(_))));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Breaker {
+    seats: Arc<Seats>,
+}
+
+/// What every call shares.
+pub(crate) struct Shared {
+    pub(crate) circuit: Circuit,
+    pub(crate) clock: Clock,
+    pub(crate) reporter: Arc<Reporter>,
+    pub(crate) mode: Arc<ModeCell>,
+    name: Name,
+    /// The state of the random numbers.
+    chance: AtomicU64,
+}
+
+/// What comes of asking for a pass.
+pub(crate) enum Admission {
+    Passed(Pass),
+    Refused(Rejection),
+}
+
+impl Breaker {
+    /// Settings for a circuit of that name; see [`BreakerBuilder`].
+    pub fn builder(name: impl Into<Name>) -> BreakerBuilder {
+        BreakerBuilder::new(name.into())
+    }
+
+    /// A circuit that may share counters, mode and the right to open with others of its family.
+    pub(crate) fn assemble(
+        name: Name,
+        settings: Settings,
+        reporter: Arc<Reporter>,
+        mode: Arc<ModeCell>,
+        shards: usize,
+        quorum: Option<Arc<Quorum>>,
+    ) -> Self {
+        Self {
+            seats: Arc::new(Seats::around(
+                Arc::new(Shared {
+                    circuit: Circuit::new(settings, shards, quorum),
+                    clock: Clock::new(),
+                    reporter,
+                    mode,
+                    name,
+                    // A hash of nothing under a random key: the standard library's own entropy.
+                    chance: AtomicU64::new(RandomState::new().hash_one(())),
+                }),
+                shards,
+            )),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        self.seats.shared()
+    }
+
+    /// Asks for the right to make one call.
+    ///
+    /// For those who make their calls themselves: tell the [`Pass`] how the call ended, or drop it.
+    ///
+    /// # Errors
+    /// The [`Rejection`] when the circuit does not let it through: do not make the call.
+    #[inline]
+    pub fn try_pass(&self) -> Result<Pass, Rejection> {
+        match self.admit() {
+            Admission::Passed(pass) => Ok(pass),
+            Admission::Refused(rejection) => Err(rejection),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn admit(&self) -> Admission {
+        let seat = self.seats.mine();
+        let shared = seat.shared();
+        let now = shared.clock.now();
+        match shared.circuit.admit(seat.index(), now, &**shared) {
+            engine::Verdict::Admitted(ticket) => {
+                Admission::Passed(Pass::new(seat.clone(), ticket, Verdict::Admitted))
+            }
+            engine::Verdict::Refused { retry_after } => shared.refuse(seat, now, retry_after),
+        }
+    }
+
+    /// Refuses a call that would have been refused at `at`; no second look at the clock.
+    pub(crate) fn refuse_since(&self, at: Timestamp) -> Admission {
+        let shared = self.shared();
+        Admission::Refused(shared.refusal(at, shared.circuit.opens_for(at)))
+    }
+
+    /// Makes a call, unless the circuit does not let it through. Every error counts as a failure, but for
+    /// the refusals of other layers.
+    ///
+    /// # Errors
+    /// [`CallError::Rejected`] when it was not made, [`CallError::Inner`] when it was and failed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the call; it counts as cancelled.
+    pub async fn call<T, E, F>(&self, call: impl FnOnce() -> F) -> Result<T, CallError<E>>
+    where
+        F: Future<Output = Result<T, E>>,
+        E: std::error::Error + 'static,
+    {
+        self.call_judged(&RefusalsAreNeutral, call).await
+    }
+
+    /// As [`call`](Self::call), with one's own idea of what is a failure.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    ///
+    /// # Cancel safety
+    /// As [`call`](Self::call).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use fusebox_circuit_breaker::{Breaker, End};
+    /// use fusebox_core::Outcome;
+    ///
+    /// let breaker = Breaker::builder("search").build()?;
+    /// // An error type that is no `std::error::Error`, and an error that is none.
+    /// let judge = |result: Result<&u32, &String>| match result {
+    ///     Err(error) if error != "not found" => End::from(Outcome::Failure),
+    ///     _ => End::from(Outcome::Success),
+    /// };
+    /// let found = breaker.call_judged(&judge, || async { Ok::<_, String>(7) }).await;
+    /// assert_eq!(found, Ok(7));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn call_judged<T, E, F>(
+        &self,
+        judge: &impl JudgeResult<T, E>,
+        call: impl FnOnce() -> F,
+    ) -> Result<T, CallError<E>>
+    where
+        F: Future<Output = Result<T, E>>,
+    {
+        let pass = self.try_pass()?;
+        let mut pass = pass.watching();
+        let result = call().await;
+        pass.returned();
+        pass.end(judge.judge(result.as_ref()));
+        result.map_err(CallError::Inner)
+    }
+
+    /// The state now. An open circuit whose cool-down is over stays open until the next call.
+    #[must_use]
+    pub fn state(&self) -> CircuitState {
+        self.shared().circuit.state().public()
+    }
+
+    /// Refuses every call until [`reset`](Self::reset) or [`disable`](Self::disable).
+    pub fn force_open(&self) {
+        self.shared().circuit.force_open(&**self.shared());
+    }
+
+    /// Lets every call through, judging none, until [`reset`](Self::reset) or
+    /// [`force_open`](Self::force_open).
+    pub fn disable(&self) {
+        self.shared().circuit.disable(&**self.shared());
+    }
+
+    /// Closes the circuit, whatever its state, and forgets what it knew of the dependency. Counters go on.
+    pub fn reset(&self) {
+        self.shared().circuit.reset(&**self.shared());
+    }
+
+    /// Counters since the handle was made, and latencies.
+    #[must_use]
+    pub fn stats(&self) -> StatsSnapshot {
+        let shared = self.shared();
+        shared.reporter.stats(shared.clock.now())
+    }
+
+    /// Probes under way in a half-open circuit.
+    #[must_use]
+    pub fn probes_in_flight(&self) -> usize {
+        let shared = self.shared();
+        shared.circuit.probes(shared.clock.now())
+    }
+
+    /// State, window, counters and latencies now.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.shared().snapshot()
+    }
+
+    /// Its mode now.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.shared().mode.get()
+    }
+
+    /// Changes its mode for every call from now on.
+    pub fn set_mode(&self, mode: Mode) {
+        self.shared().set_mode(mode);
+    }
+
+    /// Its configured name.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.shared().name
+    }
+}
+
+impl BreakerBuilder {
+    /// Builds the circuit, closed.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the setting that makes no sense.
+    pub fn build(self) -> Result<Breaker, ConfigError> {
+        let settings = self.settings()?;
+        let reporter = Reporter::new(
+            LayerKind::CircuitBreaker,
+            self.name.clone(),
+            self.observers.clone(),
+        );
+        let breaker = Breaker::assemble(
+            self.name,
+            settings,
+            Arc::new(reporter),
+            Arc::new(ModeCell::new(self.mode)),
+            Seats::for_this_machine(),
+            None,
+        );
+        let live: Arc<dyn Live> = breaker.shared().clone();
+        self.registration.list(Arc::downgrade(&live));
+        Ok(breaker)
+    }
+}
+
+impl Shared {
+    #[inline(never)]
+    fn refuse(&self, seat: &Arc<Seat>, now: Timestamp, retry_after: Option<Duration>) -> Admission {
+        if self.mode.enforces_next() {
+            return Admission::Refused(self.refusal(now, retry_after));
+        }
+        let verdict = Verdict::Refused {
+            kind: RejectionKind::CircuitOpen,
+            enforced: false,
+        };
+        Admission::Passed(Pass::new(seat.clone(), Ticket::unjudged(now), verdict))
+    }
+
+    fn refusal(&self, now: Timestamp, retry_after: Option<Duration>) -> Rejection {
+        let kind = RejectionKind::CircuitOpen;
+        self.reporter.report(
+            now,
+            EventKind::Call(Call {
+                verdict: Verdict::Refused {
+                    kind,
+                    enforced: true,
+                },
+                outcome: None,
+                waited: Duration::ZERO,
+                ran: Duration::ZERO,
+            }),
+        );
+        let rejection = Rejection::new(LayerKind::CircuitBreaker, self.name.clone(), kind);
+        match retry_after {
+            Some(after) => rejection.with_retry_after(after),
+            None => rejection,
+        }
+    }
+}
+
+impl Shell for Shared {
+    /// `SplitMix64` (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators", 2014).
+    fn draw(&self) -> u32 {
+        const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+        let mut z = self
+            .chance
+            .fetch_add(STEP, Ordering::Relaxed)
+            .wrapping_add(STEP);
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        u32::try_from((z ^ (z >> 31)) >> 32).unwrap_or(0)
+    }
+
+    fn tell(&self, Transition { from, to }: Transition) {
+        // Transitions are rare: a clock read of their own keeps the engine's callers simple.
+        let change = Change::Circuit { from, to };
+        self.reporter
+            .report(self.clock.now(), EventKind::Change(change));
+    }
+}
+
+impl Live for Shared {
+    fn layer(&self) -> LayerKind {
+        LayerKind::CircuitBreaker
+    }
+
+    fn name(&self) -> Name {
+        self.name.clone()
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let now = self.clock.now();
+        let totals = self.circuit.totals(now);
+        let mut snapshot = Snapshot::new(self.layer(), self.name.clone(), self.mode.get())
+            .with(
+                "state",
+                Value::Text(self.circuit.state().public().as_str().to_owned()),
+            )
+            .with(
+                "window",
+                Value::Map(vec![
+                    ("calls", Value::Gauge(totals.calls.into())),
+                    ("failed", Value::Gauge(totals.failed.into())),
+                    ("slow", Value::Gauge(totals.slow.into())),
+                    ("cancelled", Value::Gauge(totals.cancelled.into())),
+                ]),
+            )
+            .with("in_a_row", Value::Gauge(self.circuit.in_a_row().into()))
+            .with("hanging", Value::Gauge(self.circuit.hanging().into()))
+            .with("probes", Value::Gauge(self.circuit.probes(now) as u64));
+        if let Some(left) = self.circuit.opens_for(now) {
+            snapshot = snapshot.with("opens_for", Value::Time(left));
+        }
+        snapshot.fields.extend(self.reporter.stats(now).fields());
+        snapshot
+    }
+
+    fn mode(&self) -> Mode {
+        self.mode.get()
+    }
+
+    fn set_mode(&self, mode: Mode) {
+        let before = self.mode.get();
+        self.mode.set(mode);
+        if before != mode {
+            let change = Change::Mode {
+                from: before,
+                to: mode,
+            };
+            self.reporter
+                .report(self.clock.now(), EventKind::Change(change));
+        }
+    }
+}
+
+impl std::fmt::Debug for Breaker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Breaker")
+            .field("name", &self.shared().name)
+            .field("state", &self.state())
+            .field("mode", &self.mode())
+            .finish_non_exhaustive()
+    }
+}

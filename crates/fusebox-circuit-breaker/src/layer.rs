@@ -1,0 +1,99 @@
+use std::sync::Arc;
+
+use fusebox_http::{Classify, Respond};
+use tower_layer::Layer;
+
+use crate::{Breaker, CircuitBreaker};
+
+/// Puts a [`Breaker`] in front of an HTTP or gRPC service, on either side: a `tonic` channel, a hyper
+/// client, an axum route.
+///
+/// The error is the inner service's own; a refusal is a response: HTTP 503 with `Retry-After`, or gRPC
+/// `UNAVAILABLE`, marked with its [`Rejection`](fusebox_core::Rejection).
+#[derive(Clone)]
+pub struct CircuitBreakerLayer {
+    breaker: Breaker,
+    policy: HttpPolicy,
+}
+
+/// What answers mean, and what refusals look like.
+#[derive(Clone, Default)]
+pub(crate) struct HttpPolicy {
+    pub(crate) classify: Option<Arc<dyn Classify>>,
+    pub(crate) respond: Option<Arc<dyn Respond>>,
+}
+
+impl Breaker {
+    /// A layer for HTTP and gRPC services. All layers of one breaker, and all services they make, share
+    /// its circuit.
+    #[must_use]
+    pub fn layer(&self) -> CircuitBreakerLayer {
+        CircuitBreakerLayer {
+            breaker: self.clone(),
+            policy: HttpPolicy::default(),
+        }
+    }
+}
+
+impl CircuitBreakerLayer {
+    /// One's own idea of which answers are failures.
+    #[must_use]
+    pub fn classify(mut self, classify: impl Classify + 'static) -> Self {
+        self.policy.classify = Some(Arc::new(classify));
+        self
+    }
+
+    /// One's own response while the circuit is open: what is still known, an empty list, a cached page.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use bytes::Bytes;
+    /// use fusebox_circuit_breaker::Breaker;
+    /// use fusebox_core::Rejection;
+    /// use fusebox_http::Protocol;
+    ///
+    /// let layer = Breaker::builder("recommendations")
+    ///     .build()?
+    ///     .layer()
+    ///     .fallback(|_: &Rejection, _: Protocol| http::Response::new(Bytes::from_static(b"[]")));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn fallback(mut self, respond: impl Respond + 'static) -> Self {
+        self.policy.respond = Some(Arc::new(respond));
+        self
+    }
+
+    /// The handle of its circuit.
+    #[must_use]
+    pub const fn breaker(&self) -> &Breaker {
+        &self.breaker
+    }
+}
+
+impl<S> Layer<S> for CircuitBreakerLayer {
+    type Service = CircuitBreaker<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        CircuitBreaker::new(inner, self.breaker.clone(), self.policy.clone())
+    }
+}
+
+impl std::fmt::Debug for CircuitBreakerLayer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CircuitBreakerLayer")
+            .field("breaker", &self.breaker)
+            .field("policy", &self.policy)
+            .finish()
+    }
+}
+
+impl std::fmt::Debug for HttpPolicy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpPolicy")
+            .field("own_classify", &self.classify.is_some())
+            .field("own_respond", &self.respond.is_some())
+            .finish()
+    }
+}

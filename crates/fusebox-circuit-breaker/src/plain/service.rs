@@ -1,0 +1,68 @@
+use std::task::{Context, Poll};
+
+use fusebox_core::CallError;
+use tower_service::Service;
+
+use super::PlainResponseFuture;
+use crate::{Breaker, JudgeResult, breaker::Admission, readiness::Readiness};
+
+/// The service made by [`PlainCircuitBreakerLayer`](super::PlainCircuitBreakerLayer).
+///
+/// While the circuit is open it is ready at once, whatever the inner service says: an answer that has
+/// to wait for a dependency that is down is no fast failure.
+#[derive(Debug)]
+pub struct PlainCircuitBreaker<S, J> {
+    inner: S,
+    breaker: Breaker,
+    judge: J,
+    readiness: Readiness,
+}
+
+impl<S, J> PlainCircuitBreaker<S, J> {
+    pub(super) const fn new(inner: S, breaker: Breaker, judge: J) -> Self {
+        Self {
+            inner,
+            breaker,
+            judge,
+            readiness: Readiness::Unknown,
+        }
+    }
+}
+
+impl<S: Clone, J: Clone> Clone for PlainCircuitBreaker<S, J> {
+    fn clone(&self) -> Self {
+        // Readiness is the instance's own.
+        Self::new(self.inner.clone(), self.breaker.clone(), self.judge.clone())
+    }
+}
+
+impl<S, J, R> Service<R> for PlainCircuitBreaker<S, J>
+where
+    S: Service<R>,
+    J: JudgeResult<S::Response, S::Error> + Clone,
+{
+    type Response = S::Response;
+    type Error = CallError<S::Error>;
+    type Future = PlainResponseFuture<S::Future, J>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        let inner = &mut self.inner;
+        self.readiness
+            .poll(&self.breaker, || inner.poll_ready(cx))
+            .map_err(CallError::Inner)
+    }
+
+    #[inline]
+    fn call(&mut self, request: R) -> Self::Future {
+        match self.readiness.take().admit(&self.breaker) {
+            Admission::Passed(pass) => {
+                let mut pass = pass.watching();
+                let future = self.inner.call(request);
+                pass.returned();
+                PlainResponseFuture::running(future, pass, self.judge.clone())
+            }
+            Admission::Refused(rejection) => PlainResponseFuture::refused(rejection),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use fusebox_http::{Asked, refusal};
+use http::{Request, Response};
+use http_body::Body;
+use tower_service::Service;
+
+use crate::{
+    Breaker, ResponseBody, ResponseFuture, breaker::Admission, layer::HttpPolicy,
+    readiness::Readiness,
+};
+
+/// The service made by [`CircuitBreakerLayer`](crate::CircuitBreakerLayer).
+///
+/// While the circuit is open it is ready at once, whatever the inner service says: an answer that has
+/// to wait for a dependency that is down is no fast failure.
+#[derive(Debug)]
+pub struct CircuitBreaker<S> {
+    inner: S,
+    breaker: Breaker,
+    policy: HttpPolicy,
+    readiness: Readiness,
+}
+
+impl<S> CircuitBreaker<S> {
+    pub(crate) const fn new(inner: S, breaker: Breaker, policy: HttpPolicy) -> Self {
+        Self {
+            inner,
+            breaker,
+            policy,
+            readiness: Readiness::Unknown,
+        }
+    }
+}
+
+impl<S: Clone> Clone for CircuitBreaker<S> {
+    fn clone(&self) -> Self {
+        // Readiness is the instance's own.
+        Self::new(
+            self.inner.clone(),
+            self.breaker.clone(),
+            self.policy.clone(),
+        )
+    }
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for CircuitBreaker<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    ResBody: Body<Data = Bytes>,
+{
+    type Response = Response<ResponseBody<ResBody>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        let inner = &mut self.inner;
+        self.readiness.poll(&self.breaker, || inner.poll_ready(cx))
+    }
+
+    #[inline]
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let admission = self.readiness.take().admit(&self.breaker);
+        respond(admission, &mut self.inner, request, &self.policy)
+    }
+}
+
+/// Makes the call, or refuses it.
+#[inline]
+pub(crate) fn respond<S, ReqBody, ResBody>(
+    admission: Admission,
+    inner: &mut S,
+    request: Request<ReqBody>,
+    policy: &HttpPolicy,
+) -> ResponseFuture<S::Future>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+{
+    let asked = Asked::by(&request);
+    match admission {
+        Admission::Passed(pass) => {
+            let mut pass = pass.watching();
+            let future = inner.call(request);
+            pass.returned();
+            ResponseFuture::running(future, pass, asked, policy.classify.clone())
+        }
+        Admission::Refused(rejection) => ResponseFuture::refused(refusal(
+            rejection,
+            asked.protocol,
+            policy.respond.as_deref(),
+        )),
+    }
+}
