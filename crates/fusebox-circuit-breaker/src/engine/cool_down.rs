@@ -45,7 +45,8 @@ impl CoolDown {
                     .min(nanos(most));
                 let off = u128::from(length) * u128::from(jitter.millionths()) * u128::from(draw)
                     / (1_000_000 << 32);
-                length - off as u64
+                // However lucky the draw, it is open for a moment.
+                (length - off as u64).max(1)
             }
         }
     }

@@ -399,7 +399,7 @@ fn settings() -> impl Strategy<Value = Settings> {
         Just(CountsAs::Failure)
     ];
     let cool_down = prop_oneof![
-        (0..900_u64).prop_map(|length| CoolDown::Fixed(Duration::from_nanos(length))),
+        (1..900_u64).prop_map(|length| CoolDown::Fixed(Duration::from_nanos(length))),
         (1..300_u64, 1..4_u32, share.clone()).prop_map(|(first, factor, jitter)| {
             CoolDown::Exponential {
                 first: Duration::from_nanos(first),
