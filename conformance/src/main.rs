@@ -134,3 +134,41 @@ fn check(suite: &Suite, engine: &mut dyn Engine, options: &Options) -> Result<Co
     }
     Ok(count)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The whole suite, where there is a copy of it; `cargo xtask crs` does the same, faster.
+    #[test]
+    fn the_core_rule_set_passes_its_own_tests() {
+        let Some(suite) = Suite::find(&Where::default()).unwrap() else {
+            eprintln!("no Core Rule Set: nothing was checked");
+            return;
+        };
+        let mut engine = engine::load("seclang", &suite.rules).unwrap();
+        let mut judged = 0;
+        let mut failed = Vec::new();
+        for stage in suite.stages().unwrap() {
+            judged += 1;
+            if let Verdict::Failed(why) = judge::judge(&stage, engine.as_mut()).unwrap() {
+                failed.push(format!("{}: {why}", stage.name));
+            }
+        }
+        assert!(judged > 0, "no stage in {}", suite.tests.display());
+        assert!(failed.is_empty(), "{}", failed.join("\n"));
+    }
+
+    #[test]
+    fn an_engine_that_is_not_built_in_is_said_so() {
+        let rules = suite::Rules {
+            setup: None,
+            files: Vec::new(),
+        };
+        for name in ["libmodsecurity", "zentinel", "apache"] {
+            if let Err(error) = engine::load(name, &rules) {
+                assert!(error.to_string().contains(name), "{error}");
+            }
+        }
+    }
+}

@@ -36,12 +36,15 @@ pub(crate) struct NamedStage {
     pub(crate) stage: Stage,
 }
 
+/// Beside the repository, wherever this is started.
+const BESIDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/crs");
+
 impl Suite {
     /// `None` if nothing was asked for and nothing is there.
     pub(crate) fn find(place: &Where) -> Result<Option<Self>> {
         let fallback = env::var_os("FUSEBOX_CRS")
             .map(PathBuf::from)
-            .or_else(|| Some(PathBuf::from("../shared/crs")).filter(|path| path.is_dir()));
+            .or_else(|| Some(PathBuf::from(BESIDE)).filter(|path| path.is_dir()));
         let pick = |asked: &Option<PathBuf>| asked.clone().or_else(|| fallback.clone());
         let (Some(rules), Some(tests)) = (pick(&place.rules), pick(&place.tests)) else {
             return Ok(None);

@@ -56,24 +56,10 @@ impl Engine for Seclang {
         let mut run = Run::default();
         for found in tx.matches().filter(Match::is_logged) {
             run.ids.push(found.rule_id());
-            run.log.push(line(&found));
+            let mut line = String::new();
+            found.write_log_line(&mut line);
+            run.log.push(line);
         }
         Ok(run)
     }
-}
-
-/// A match in the form in which the error logs of other engines have it.
-fn line(found: &Match<'_>) -> String {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let mut line = format!(
-        "Matched at {}. [id \"{}\"] [msg \"{}\"] [data \"{}\"]",
-        text(&found.variable()),
-        found.rule_id(),
-        text(found.message()),
-        text(found.data())
-    );
-    for tag in found.tags() {
-        line.push_str(&format!(" [tag \"{}\"]", text(tag)));
-    }
-    line
 }

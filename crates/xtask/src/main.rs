@@ -1,4 +1,4 @@
-//! The commands of this repository, one word each: `cargo xtask test | check | bench`.
+//! The commands of this repository, one word each: `cargo xtask test | check | bench | crs`.
 //!
 //! Every command says what it runs, runs all of it even when a part fails, and ends with one line per step. What it
 //! could not check it names, so that a green run never means more than it says.
@@ -7,6 +7,7 @@ mod bench;
 mod check;
 mod command;
 mod counts;
+mod crs;
 mod direction;
 mod needs;
 mod steps;
@@ -29,9 +30,15 @@ cargo xtask <command>
   bench [name]         measures the layers against their peers; without a name, all of them
       --rounds <n>     rounds per case (the median of them is the figure)
       --quick          few rounds: a look, not a verdict
+  crs                  runs the regression tests of the OWASP Core Rule Set against the rule engine, in process
+      --rules <dir>    the rule set; without it the folder that FUSEBOX_CRS names, or ../shared/crs
+      --tests <dir>    its tests; by default those of the same folder
+      --fails          prints every stage that failed, and why
+      --only <id>      the tests whose id begins so: 942100, 942100-3
+      --engine <name>  another engine: libmodsecurity (needs Debian's libmodsecurity-dev), zentinel
 
 Exit code: 0 when all is well, 1 when a check failed or a target was missed, 2 when `bench` missed no target but
-could not check all of them (no valgrind, one core), 64 when the command line makes no sense.
+could not check all of them (no valgrind, one core) or when `crs` found no rule set, 64 when the command line makes no sense.
 ";
 
 /// `EX_USAGE` of sysexits.h: kept apart from 1 and 2, which speak about the code under test.
@@ -60,6 +67,7 @@ enum Command {
     Test,
     Check,
     Bench(bench::Options),
+    Crs(crs::Options),
 }
 
 fn run(command: Command) -> Result<ExitCode> {
@@ -73,6 +81,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Test => test::run(&workspace),
         Command::Check => check::run(&workspace),
         Command::Bench(options) => bench::run(&workspace, &options),
+        Command::Crs(options) => crs::run(&workspace, &options),
     }
 }
 
@@ -90,6 +99,7 @@ fn parse(mut parser: Parser) -> Result<Command> {
         "test" => end_of_line(parser, Command::Test),
         "check" => end_of_line(parser, Command::Check),
         "bench" => Ok(Command::Bench(bench::Options::parse(parser)?)),
+        "crs" => Ok(Command::Crs(crs::Options::parse(parser)?)),
         other => bail!("there is no command `{other}`"),
     }
 }
@@ -127,12 +137,25 @@ mod tests {
     }
 
     #[test]
+    fn reads_where_the_rules_and_the_tests_are() {
+        let expected = Command::Crs(crs::Options {
+            rules: Some("a".into()),
+            tests: Some("b".into()),
+            fails: true,
+            ..crs::Options::default()
+        });
+        let parsed = parsed(&["crs", "--tests=b", "--fails", "--rules", "a"]).unwrap();
+        assert_eq!(parsed, expected);
+    }
+
+    #[test]
     fn refuses_what_it_does_not_know_rather_than_run_without_it() {
         for words in [
             &["tset"][..],
             &["test", "--fast"],
             &["check", "fmt"],
             &["bench", "a", "b"],
+            &["crs", "fails"],
         ] {
             assert!(parsed(words).is_err(), "{words:?}");
         }
