@@ -205,43 +205,6 @@ async fn two_routes_layered_from_one_layer_share_the_slots() {
 }
 
 #[tokio::test]
-async fn a_compartment_with_threads_serves_and_outlives_panics() {
-    let analytics = builder("analytics").slots(2).threads(1).build().unwrap();
-    let thread = || async {
-        std::thread::current()
-            .name()
-            .map(str::to_owned)
-            .unwrap_or_default()
-    };
-    let panics = || async {
-        if true {
-            std::panic::resume_unwind(Box::new("a test wants it"));
-        }
-    };
-    let router = Router::new()
-        .route("/thread", get(thread))
-        .route("/panics", get(panics))
-        .layer(analytics.layer())
-        .route("/elsewhere", get(thread));
-    let server = Server::start(router).await;
-    let mut client = Connection::to(&server).await;
-
-    for _ in 0..3 {
-        let answer = client.fetch("/thread").await.unwrap();
-        assert_eq!(answer.body(), "analytics");
-        assert_ne!(
-            client.fetch("/elsewhere").await.unwrap().body(),
-            "analytics"
-        );
-        let refusal = client.fetch("/panics").await.unwrap();
-        assert_eq!(refusal.status(), StatusCode::INTERNAL_SERVER_ERROR);
-        let problem: serde_json::Value = serde_json::from_slice(refusal.body()).unwrap();
-        assert_eq!(problem["code"], "panicked");
-    }
-    in_flight(&analytics, 0).await;
-}
-
-#[tokio::test]
 async fn a_resize_under_traffic_loses_no_call_and_no_count() {
     let payments = builder("payments").slots(4).build().unwrap();
     let router = Router::new()
