@@ -6,6 +6,7 @@ use aho_corasick::AhoCorasick;
 
 use super::bits::Bits;
 use super::draft::{self, Draft, Drafts, Link, Skip, Step};
+use super::fold::Start;
 use super::matcher;
 use super::program::{
     Amount, CAPTURES, Change, Ctl, Disruptive, Effect, Exclusion, Head, Initial, Node, Operator,
@@ -19,7 +20,24 @@ use crate::{ByteSet, Transformation};
 /// Names of TX are numbered with 16 bits; CRS has about 150.
 const MAX_NAMES: usize = 60_000;
 
-pub(super) fn lower(drafts: Drafts) -> Result<Program, RulesetError> {
+/// Looks for what can be wrong with a rule besides its place: names, and markers to skip to.
+pub(super) fn check(steps: &[Step]) -> Result<(), RulesetError> {
+    for (position, step) in steps.iter().enumerate() {
+        let Step::Rule(draft) = step else { continue };
+        skip_to(steps, position, draft)?;
+        for link in &draft.links {
+            for name in &link.transformations {
+                if Transformation::from_name(name).is_none() {
+                    let kind = ErrorKind::UnknownTransformation { name: name.clone() };
+                    return Err(RulesetError::new(link.location.clone(), kind));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn lower(drafts: Drafts, start: &Start) -> Result<Program, RulesetError> {
     let heads: Vec<&Draft> = drafts
         .steps
         .iter()
@@ -41,6 +59,15 @@ pub(super) fn lower(drafts: Drafts) -> Result<Program, RulesetError> {
             found: lower.tx.names.len(),
         }
         .into());
+    }
+    for (name, value) in start {
+        let slot = usize::from(lower.slot(name));
+        if let Some(initial) = lower.tx.initial.get_mut(slot) {
+            *initial = match exact_number(value) {
+                Some(number) => Initial::Number(number),
+                None => Initial::Text(value.as_slice().into()),
+            };
+        }
     }
     lower.tx.finish();
     Ok(Program {

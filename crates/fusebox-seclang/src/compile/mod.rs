@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `settings` | adds up the settings |
 //! | `draft` | joins chains, merges default actions, applies updates and removals |
+//! | `fold` | decides at load what is known at load |
 //! | `lower` | numbers names, resolves skips and removals, compiles expressions, lists and chains of transformations |
 //! | `regex` | reads expressions as PCRE without UTF does |
 //!
@@ -11,6 +12,7 @@
 
 mod bits;
 mod draft;
+mod fold;
 mod lower;
 mod matcher;
 mod operator;
@@ -29,6 +31,13 @@ pub(crate) use program::{
 pub(crate) use settings::Settings;
 
 /// Compiles what the sources say.
-pub(crate) fn compile(sources: &Sources) -> Result<Program, RulesetError> {
-    lower::lower(draft::build(sources)?)
+pub(crate) fn compile(sources: &Sources, folding: bool) -> Result<Program, RulesetError> {
+    let mut drafts = draft::build(sources)?;
+    // Before anything is dropped: a rule that can never run must be right all the same.
+    lower::check(&drafts.steps)?;
+    let mut start = fold::Start::new();
+    if folding {
+        (drafts.steps, start) = fold::fold(drafts.steps);
+    }
+    lower::lower(drafts, &start)
 }
