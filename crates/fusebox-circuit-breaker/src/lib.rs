@@ -87,6 +87,8 @@ mod config;
 pub mod engine;
 #[cfg(feature = "http")]
 mod future;
+#[cfg(feature = "handle")]
+mod keyed;
 #[cfg(feature = "http")]
 mod layer;
 #[cfg(feature = "handle")]
@@ -111,6 +113,12 @@ pub use config::{BreakerBuilder, Cancelled, ConfigError, Window};
 pub use engine::{CountsAs, End};
 #[cfg(feature = "http")]
 pub use future::ResponseFuture;
+#[cfg(feature = "http")]
+pub use keyed::{
+    Head, KeyedCircuitBreaker, KeyedCircuitBreakerLayer, by_authority, by_method_and_path,
+};
+#[cfg(feature = "handle")]
+pub use keyed::{KeyedBreaker, KeyedBuilder};
 #[cfg(feature = "http")]
 pub use layer::CircuitBreakerLayer;
 #[cfg(feature = "handle")]

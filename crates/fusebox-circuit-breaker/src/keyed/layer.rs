@@ -1,0 +1,121 @@
+use std::{
+    hash::Hash,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use fusebox_http::{Classify, Respond};
+use http::{Request, Response};
+use http_body::Body;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::{Head, KeyedBreaker};
+use crate::{ResponseBody, ResponseFuture, layer::HttpPolicy, service::respond};
+
+/// Puts a circuit of its own in front of each key of a service's requests.
+///
+/// `F` finds the key of a request: `|head: &Head<'_>| -> Option<K>`. Without one the call goes through
+/// [`KeyedBreaker::others`].
+#[derive(Clone)]
+pub struct KeyedCircuitBreakerLayer<K, F> {
+    breakers: KeyedBreaker<K>,
+    key: F,
+    policy: HttpPolicy,
+}
+
+/// The service made by [`KeyedCircuitBreakerLayer`].
+///
+/// It is ready when the inner service is: whose circuit is meant is only known with the request.
+#[derive(Clone)]
+pub struct KeyedCircuitBreaker<S, K, F> {
+    inner: S,
+    breakers: KeyedBreaker<K>,
+    key: F,
+    policy: HttpPolicy,
+}
+
+impl<K> KeyedBreaker<K> {
+    /// A layer for HTTP and gRPC services, with a circuit for each key that `key` finds, for example
+    /// [`by_authority`](super::by_authority).
+    #[must_use]
+    pub fn layer_by<F>(&self, key: F) -> KeyedCircuitBreakerLayer<K, F>
+    where
+        F: Fn(&Head<'_>) -> Option<K> + Clone,
+    {
+        KeyedCircuitBreakerLayer {
+            breakers: self.clone(),
+            key,
+            policy: HttpPolicy::default(),
+        }
+    }
+}
+
+impl<K, F> KeyedCircuitBreakerLayer<K, F> {
+    /// One's own idea of which answers are failures.
+    #[must_use]
+    pub fn classify(mut self, classify: impl Classify + 'static) -> Self {
+        self.policy.classify = Some(std::sync::Arc::new(classify));
+        self
+    }
+
+    /// One's own response while a circuit is open.
+    #[must_use]
+    pub fn fallback(mut self, respond: impl Respond + 'static) -> Self {
+        self.policy.respond = Some(std::sync::Arc::new(respond));
+        self
+    }
+}
+
+impl<S, K, F: Clone> Layer<S> for KeyedCircuitBreakerLayer<K, F> {
+    type Service = KeyedCircuitBreaker<S, K, F>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        KeyedCircuitBreaker {
+            inner,
+            breakers: self.breakers.clone(),
+            key: self.key.clone(),
+            policy: self.policy.clone(),
+        }
+    }
+}
+
+impl<S, K, F, ReqBody, ResBody> Service<Request<ReqBody>> for KeyedCircuitBreaker<S, K, F>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    ResBody: Body<Data = Bytes>,
+    K: Hash + Eq + Clone,
+    F: Fn(&Head<'_>) -> Option<K>,
+{
+    type Response = Response<ResponseBody<ResBody>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let admission = match (self.key)(&Head::of(&request)) {
+            Some(key) => self.breakers.of(&key).admit(),
+            None => self.breakers.others().admit(),
+        };
+        respond(admission, &mut self.inner, request, &self.policy)
+    }
+}
+
+impl<K, F> std::fmt::Debug for KeyedCircuitBreakerLayer<K, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyedCircuitBreakerLayer")
+            .field("breakers", &self.breakers)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S, K, F> std::fmt::Debug for KeyedCircuitBreaker<S, K, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyedCircuitBreaker")
+            .field("breakers", &self.breakers)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,14 @@
+//! One circuit per key: per authority, per endpoint, per whatever a closure says.
+
+mod breakers;
+#[cfg(feature = "http")]
+mod head;
+#[cfg(feature = "http")]
+mod layer;
+mod slots;
+
+pub use breakers::{KeyedBreaker, KeyedBuilder};
+#[cfg(feature = "http")]
+pub use head::{Head, by_authority, by_method_and_path};
+#[cfg(feature = "http")]
+pub use layer::{KeyedCircuitBreaker, KeyedCircuitBreakerLayer};

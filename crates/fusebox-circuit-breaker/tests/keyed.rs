@@ -1,0 +1,204 @@
+//! One circuit per key.
+#![cfg(feature = "http")]
+#![expect(clippy::unwrap_used, reason = "a test's panic is its report")]
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use fusebox_circuit_breaker::{
+    Breaker, CircuitBreakerLayer, KeyedBreaker, KeyedBuilder, KeyedCircuitBreakerLayer,
+    ResponseBody, by_authority,
+};
+use fusebox_core::{
+    CircuitState, LayerKind, Mode, Observer, Outcome, Registration, Rejection, Value,
+};
+use fusebox_testkit::{Counted, Fixture, MockBody, Situation, Subject, contract};
+use http::{Request, Response};
+use tokio::time::advance;
+use tower::{Layer, ServiceExt, service_fn};
+
+const COOL_DOWN: Duration = Duration::from_secs(10);
+
+fn builder() -> KeyedBuilder {
+    Breaker::builder("upstreams")
+        .consecutive_failures(1)
+        .cool_down(COOL_DOWN)
+        .registration(Registration::Unlisted)
+        .keyed()
+}
+
+fn fail(breaker: &Breaker) {
+    breaker.try_pass().unwrap().end(Outcome::Failure);
+}
+
+fn open(breakers: &KeyedBreaker<u32>) -> usize {
+    let states = breakers.states();
+    let open = |state| state == CircuitState::Open;
+    states.into_iter().filter(|(_, state)| open(*state)).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_authority_has_a_circuit_of_its_own() {
+    let breakers = builder().build().unwrap();
+    let down = service_fn(|request: Request<()>| async move {
+        let status = match request.uri().host() {
+            Some("down.test") => 503,
+            _ => 200,
+        };
+        let response = Response::builder().status(status);
+        Ok::<_, Infallible>(response.body(MockBody::empty()).unwrap())
+    });
+    let client = breakers.layer_by(by_authority).layer(down);
+    let get = |uri: &str| client.clone().oneshot(Request::get(uri).body(()).unwrap());
+    get("http://down.test/").await.unwrap();
+    let refused = get("http://down.test/").await.unwrap();
+    assert!(refused.extensions().get::<Rejection>().is_some());
+    assert_eq!(get("http://up.test/").await.unwrap().status(), 200);
+    assert_eq!(breakers.states().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_circuit_is_not_lost_to_any_number_of_new_keys() {
+    let breakers = builder().capacity(16).build::<u32>().unwrap();
+    fail(&breakers.of(&0));
+    for key in 1..10_000 {
+        breakers.of(&key).try_pass().unwrap().end(Outcome::Success);
+    }
+    assert_eq!(breakers.of(&0).state(), CircuitState::Open);
+    assert!(breakers.states().len() <= 16);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_nothing_may_go_new_keys_share_a_circuit_and_memory_is_bounded() {
+    let breakers = builder().capacity(16).build::<u32>().unwrap();
+    let mut keys = 0..;
+    while open(&breakers) < 16 {
+        let breaker = breakers.of(&keys.next().unwrap());
+        if let Ok(pass) = breaker.try_pass() {
+            pass.end(Outcome::Failure);
+        }
+    }
+    breakers.others().reset();
+    let next = keys.next().unwrap();
+    fail(&breakers.of(&next));
+    assert_eq!(breakers.others().state(), CircuitState::Open);
+    assert_eq!(breakers.states().len(), 16);
+    // An open circuit whose cool-down is over may go.
+    advance(COOL_DOWN).await;
+    for _ in 0..3 {
+        let _ = breakers.of(&next);
+    }
+    assert!(breakers.states().iter().any(|(key, _)| *key == next));
+}
+
+#[tokio::test(start_paused = true)]
+async fn never_more_than_their_share_is_open_at_once() {
+    let breakers = builder().open_at_most(25).build::<u32>().unwrap();
+    for key in 0..100 {
+        let _ = breakers.of(&key);
+    }
+    for key in 0..100 {
+        fail(&breakers.of(&key));
+    }
+    assert_eq!(open(&breakers), 25);
+    // One that closes makes room for another.
+    advance(COOL_DOWN).await;
+    breakers.of(&0).try_pass().unwrap().end(Outcome::Success);
+    fail(&breakers.of(&99));
+    assert_eq!(breakers.of(&99).state(), CircuitState::Open);
+}
+
+#[test]
+fn bad_settings_are_named_with_both_values() {
+    let wrong = |builder: KeyedBuilder| builder.build::<u32>().unwrap_err().to_string();
+    assert_eq!(
+        wrong(builder().open_at_most(101)),
+        "open_at_most: must be at most 100, got 101"
+    );
+    assert_eq!(
+        wrong(builder().capacity(0)),
+        "capacity: must be more than 0, got 0"
+    );
+}
+
+#[tokio::test]
+async fn the_snapshot_counts_keys_and_names_none() {
+    let breakers = builder().build::<u32>().unwrap();
+    fail(&breakers.of(&1));
+    let _ = breakers.of(&2);
+    let snapshot = breakers.snapshot();
+    assert_eq!(snapshot.get("keys"), Some(&Value::Gauge(2)));
+    assert_eq!(snapshot.get("not_closed"), Some(&Value::Gauge(1)));
+}
+
+/// The layer of one key keeps the contract of the layer of one circuit.
+struct Keyed;
+
+type KeyOf = fn(&fusebox_circuit_breaker::Head<'_>) -> Option<u32>;
+
+impl Subject for Keyed {
+    const KIND: LayerKind = LayerKind::CircuitBreaker;
+    type Layer = KeyedCircuitBreakerLayer<u32, KeyOf>;
+    type Body = ResponseBody<MockBody>;
+
+    async fn fixture(
+        &self,
+        situation: Situation,
+        observer: Arc<dyn Observer>,
+    ) -> Option<Fixture<Self::Layer>> {
+        let mode = match situation {
+            Situation::Admits | Situation::Refuses => Mode::Enforce,
+            Situation::Shadow => Mode::Shadow,
+            Situation::Waits => return None,
+        };
+        let breakers = Breaker::builder("upstreams")
+            .consecutive_failures(1)
+            .cool_down(COOL_DOWN)
+            .probe_deadline(Duration::from_secs(3_600))
+            .close_at_ratio(1.0, 1_000)
+            .mode(mode)
+            .observer(observer)
+            .registration(Registration::Unlisted)
+            .keyed()
+            .build()
+            .unwrap();
+        let breaker = breakers.of(&7);
+        fail(&breaker);
+        if situation == Situation::Admits {
+            advance(COOL_DOWN).await;
+            breaker.try_pass().unwrap().end(Outcome::Cancelled);
+        }
+        let before = Counted::from(&breaker.stats());
+        let (holding, counting) = (breaker.clone(), breaker.clone());
+        let key: KeyOf = |_| Some(7);
+        Some(
+            Fixture::new(breakers.layer_by(key))
+                .holding(move || holding.probes_in_flight())
+                .counting(move || {
+                    let now = Counted::from(&counting.stats());
+                    Counted {
+                        detected: now.detected - before.detected,
+                        enforced: now.enforced - before.enforced,
+                    }
+                })
+                .keeping(ClosesOnDrop(breaker)),
+        )
+    }
+}
+
+struct ClosesOnDrop(Breaker);
+
+impl Drop for ClosesOnDrop {
+    fn drop(&mut self) {
+        self.0.reset();
+    }
+}
+
+contract! {
+    mod keyed: Keyed;
+}
+
+// The layers fit where tower needs them.
+const _: () = {
+    fusebox_testkit::assert_layer::<CircuitBreakerLayer>();
+    fusebox_testkit::assert_layer::<KeyedCircuitBreakerLayer<u32, KeyOf>>();
+};
