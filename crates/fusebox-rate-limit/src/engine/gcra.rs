@@ -1,0 +1,273 @@
+//! Token bucket and leaky bucket, as one number.
+//!
+//! The generic cell rate algorithm (ITU-T I.371, annex A, "virtual scheduling"): a client's state is
+//! the moment at which its bucket will be full again, its *theoretical arrival time*. What it has spent
+//! and not got back is the distance from now to then. Here both are readings of a clock that runs in
+//! tokens (see [`pace`](super::pace)), so the distance *is* the debt, in ticks.
+//!
+//! A bucket that is full has a state in the past. It carries no information: forgetting it and keeping
+//! it are the same. That is what makes a bounded table possible.
+//!
+//! # Bound
+//! Over any stretch of time `T`, what was admitted and not given back costs at most
+//! `burst + rate * T`, exactly: every rounding is against the client. What that takes from it is at most
+//! one tick (at most 1/256 of a token, unless the burst is over 2^25) whenever its bucket was full.
+
+use std::time::Duration;
+
+use fusebox_core::Timestamp;
+
+use super::pace::{Pace, Running};
+use super::quota::{Quota, QuotaError};
+use super::{STATE_BITS, STATE_MASK, Step};
+
+/// The highest burst, and what a queue may add to it.
+pub const MOST_BURST: u64 = 1 << 33;
+/// The most ticks of a burst. Debts of up to twice as much, and clocks that disagree, must stay far
+/// below the range of a state, so that old states can be told from new ones.
+const MOST_TICKS: u64 = 1 << 33;
+/// Ticks per second that are more than enough: the state's range is then 388 days.
+const ENOUGH_PER_SECOND: u128 = 1 << 14;
+/// But a token is divided at least so finely, if its burst leaves room for it.
+const COARSEST: u128 = 256;
+/// How long a thread may sleep between reading the clock and deciding before its decision could take
+/// a debt for an old one.
+const SKEW: Duration = Duration::from_secs(10);
+
+/// The arithmetic of one policy.
+///
+/// # How states age
+/// A state is a reading of the policy's clock, of which 39 bits are kept. Ahead of now by up to a
+/// span that every debt fits in, it is a debt; anything else is the past. So a client that was away
+/// for about as long as the range lasts could be taken to owe something it had paid: with 20 per second and
+/// a burst of 40, once in 40,000 returns after more than a year. The error is against the client, never for it.
+#[derive(Debug)]
+pub struct Gcra {
+    pace: Pace,
+    /// Ticks per token.
+    unit: u64,
+    /// What a queue may owe beyond the burst, in ticks.
+    patience: u64,
+    /// States further ahead than this are not debts but old.
+    span: u64,
+    /// Whether each request waits for those before it, however large it is itself.
+    shapes: bool,
+}
+
+/// The arithmetic at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    now: u64,
+    running: Running,
+    unit: u64,
+    patience: u64,
+    span: u64,
+    shapes: bool,
+}
+
+impl Gcra {
+    /// A token bucket, or a leaky bucket as a meter, which is the same seen from the other side.
+    ///
+    /// With a `patience` a request may also be admitted for later: after a wait of at most that.
+    ///
+    /// # Errors
+    /// [`QuotaError`] when the quota is none or counts higher than [`MOST_BURST`].
+    pub fn meter(quota: Quota, patience: Duration) -> Result<Self, QuotaError> {
+        quota.check()?;
+        // The wait must pay for itself: as many tokens as come in that time may be owed.
+        let owed = tokens_in(quota, patience);
+        Self::new(quota, quota.burst_size(), owed, false)
+    }
+
+    /// A leaky bucket as a shaper: one at a time, evenly spaced, while at most `queue` wait.
+    ///
+    /// # Errors
+    /// As [`meter`](Self::meter); the queue counts as the burst.
+    pub fn shaper(quota: Quota, queue: u64, patience: Duration) -> Result<Self, QuotaError> {
+        quota.burst(1).check()?;
+        let owed = tokens_in(quota, patience).min(queue);
+        Self::new(quota, 1, owed, true)
+    }
+
+    fn new(quota: Quota, burst: u64, owed: u64, shapes: bool) -> Result<Self, QuotaError> {
+        let most = burst.saturating_add(owed);
+        if most > MOST_BURST {
+            return Err(QuotaError::TooMany {
+                field: "burst",
+                given: most,
+                most: MOST_BURST,
+            });
+        }
+        let unit = unit(quota, most);
+        let (period, ticks) = (quota.period(), quota.amount().saturating_mul(unit));
+        let pace = Pace::new(ticks, period, burst.saturating_mul(unit));
+        let skew = pace.running().ticks_in(SKEW);
+        let span = most.saturating_mul(unit).saturating_mul(4).saturating_add(skew);
+        Ok(Self {
+            pace,
+            unit,
+            patience: owed.saturating_mul(unit),
+            span: span.min(1 << (STATE_BITS - 1)),
+            shapes,
+        })
+    }
+
+    /// Changes rate and burst from `now` on. What clients have spent stays spent, token for token.
+    ///
+    /// # Errors
+    /// As for a new one; also when the new burst is so much larger than the first one that states could
+    /// not be told from old ones any more. Nothing is changed then.
+    pub fn change(&self, now: Timestamp, quota: Quota) -> Result<(), QuotaError> {
+        quota.check()?;
+        let burst = if self.shapes { 1 } else { quota.burst_size() };
+        let most = (self.span / 4).saturating_sub(self.patience) / self.unit;
+        if burst > most {
+            return Err(QuotaError::TooMany {
+                field: "burst",
+                given: burst,
+                most,
+            });
+        }
+        let ticks = u128::from(quota.amount()) * u128::from(self.unit);
+        if ticks > quota.period().as_nanos() {
+            let (amount, period) = (quota.amount(), quota.period());
+            return Err(QuotaError::TooFast { amount, period });
+        }
+        let ticks = quota.amount().saturating_mul(self.unit);
+        let limit = burst.saturating_mul(self.unit);
+        self.pace.change(now, ticks, quota.period(), limit);
+        Ok(())
+    }
+
+    /// Everything a decision needs to know of `now`.
+    #[inline]
+    #[must_use]
+    pub fn at(&self, now: Timestamp) -> Moment {
+        let running = self.pace.running();
+        Moment {
+            now: running.ticks(now),
+            running,
+            unit: self.unit,
+            patience: self.patience,
+            span: self.span,
+            shapes: self.shapes,
+        }
+    }
+}
+
+impl Moment {
+    /// The state of a client nobody has seen: a full bucket.
+    #[inline]
+    #[must_use]
+    pub const fn full(&self) -> u64 {
+        self.now & STATE_MASK
+    }
+
+    /// Whether forgetting this state loses nothing.
+    #[inline]
+    #[must_use]
+    pub const fn idle(&self, state: u64) -> bool {
+        self.debt(state) == 0
+    }
+
+    /// What has been spent and has not come back, in ticks.
+    #[inline]
+    const fn debt(&self, state: u64) -> u64 {
+        let ahead = state.wrapping_sub(self.now) & STATE_MASK;
+        if ahead > self.span { 0 } else { ahead }
+    }
+
+    #[inline]
+    const fn owing(&self, debt: u64) -> u64 {
+        self.now.wrapping_add(debt) & STATE_MASK
+    }
+
+    /// Spends `cost` tokens, if the bucket has them, or (with patience) will have them soon enough.
+    #[inline]
+    #[must_use]
+    pub const fn spend(&self, state: u64, cost: u64) -> Step {
+        let burst = self.running.limit;
+        let cost = cost.saturating_mul(self.unit);
+        let debt = self.debt(state);
+        // A shaper lets each start when those before it are through, so its own size does not count.
+        let due = if self.shapes && cost > burst { burst } else { cost };
+        if due > burst {
+            return Step::Denied { wait: u64::MAX };
+        }
+        let over = debt.saturating_add(due).saturating_sub(burst);
+        if over > self.patience {
+            return Step::Denied {
+                wait: over - self.patience,
+            };
+        }
+        // The clock shows less than the time it is, by up to a tick. For a debt, which began when the
+        // clock showed a whole tick, that does not matter; a bucket that is full starts at the next.
+        let base = if debt == 0 { 1 } else { debt };
+        let owed = base.saturating_add(cost);
+        if owed > self.span {
+            return Step::Denied { wait: u64::MAX };
+        }
+        Step::Spent {
+            state: self.owing(owed),
+            wait: over,
+        }
+    }
+
+    /// Gives `cost` tokens back; a bucket does not get fuller than full.
+    #[must_use]
+    pub const fn refund(&self, state: u64, cost: u64) -> u64 {
+        let cost = cost.saturating_mul(self.unit);
+        self.owing(self.debt(state).saturating_sub(cost))
+    }
+
+    /// Takes `cost` tokens, whether or not the bucket has them; nobody can owe more than two bursts.
+    #[must_use]
+    pub const fn penalise(&self, state: u64, cost: u64) -> u64 {
+        let debt = self.debt(state);
+        let most = self.running.limit.saturating_mul(2);
+        let most = if most > debt { most } else { debt };
+        let most = if most > self.span { self.span } else { most };
+        let base = if debt == 0 { 1 } else { debt };
+        let owed = base.saturating_add(cost.saturating_mul(self.unit));
+        self.owing(if owed > most { most } else { owed })
+    }
+
+    /// Whole tokens that can be spent now.
+    #[must_use]
+    pub fn remaining(&self, state: u64) -> u64 {
+        // The tick that a full bucket loses is not shown.
+        let left = (self.running.limit + 1).saturating_sub(self.debt(state));
+        left.min(self.running.limit) / self.unit
+    }
+
+    /// How long until the bucket is full again.
+    #[must_use]
+    pub fn reset(&self, state: u64) -> Duration {
+        self.running.duration(self.debt(state))
+    }
+
+    /// How long so many ticks take.
+    #[must_use]
+    pub fn duration(&self, ticks: u64) -> Duration {
+        self.running.duration(ticks)
+    }
+}
+
+/// How many tokens come in `time`, rounded down.
+fn tokens_in(quota: Quota, time: Duration) -> u64 {
+    let tokens = time
+        .as_nanos()
+        .saturating_mul(u128::from(quota.amount()))
+        .checked_div(quota.period().as_nanos())
+        .unwrap_or(0);
+    u64::try_from(tokens).unwrap_or(u64::MAX)
+}
+
+/// How many ticks a token has.
+fn unit(quota: Quota, most: u64) -> u64 {
+    let (amount, period) = (u128::from(quota.amount().max(1)), quota.period().as_nanos());
+    let enough = ENOUGH_PER_SECOND * period / (amount * 1_000_000_000);
+    let finest = u128::from(MOST_TICKS / most.max(1)).min(period / amount);
+    let unit = enough.max(COARSEST).min(finest).max(1);
+    u64::try_from(unit).unwrap_or(1)
+}

@@ -1,0 +1,138 @@
+//! Time in the unit a quota is counted in.
+//!
+//! Tokens are divided into ticks, and a policy's clock runs in them: while the quota gives twenty
+//! tokens per second, the clock advances by twenty tokens' worth of ticks per second. What a client has
+//! spent is then a plain difference of two readings, and **changing the rate changes nothing but the
+//! speed of the clock**: nobody's spending is converted, forgotten or written again.
+//!
+//! The idea is the virtual clock of Zhang, *VirtualClock: a new traffic control algorithm for
+//! packet-switched networks* (1991).
+
+use std::time::Duration;
+
+use fusebox_core::{Timestamp, time::nanos};
+
+use super::steady::Steady;
+
+/// A clock whose speed can be changed while it is read, and one number that changes with it.
+#[derive(Debug)]
+pub(super) struct Pace(Steady<4>);
+
+/// A clock at one moment: how fast it runs, and the number that goes with the speed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Running {
+    since: u64,
+    base: u64,
+    /// Ticks per nanosecond, as a fraction of 2^64.
+    speed: u64,
+    /// The number: a limit, in whatever unit the algorithm likes.
+    pub(super) limit: u64,
+}
+
+impl Pace {
+    /// A clock at zero that makes `ticks` per `period` (at most one per nanosecond).
+    pub(super) fn new(ticks: u64, period: Duration, limit: u64) -> Self {
+        Self(Steady::new([0, 0, speed(ticks, period), limit]))
+    }
+
+    #[inline]
+    pub(super) fn running(&self) -> Running {
+        let [since, base, speed, limit] = self.0.get();
+        Running {
+            since,
+            base,
+            speed,
+            limit,
+        }
+    }
+
+    /// From `now` on it makes `ticks` per `period`. It neither jumps nor forgets.
+    pub(super) fn change(&self, now: Timestamp, ticks: u64, period: Duration, limit: u64) {
+        self.0.change(|[since, base, before, old]| {
+            let running = Running {
+                since,
+                base,
+                speed: before,
+                limit: old,
+            };
+            // Two changes whose callers read the clock in the other order must not turn it back.
+            let now = now.as_nanos().max(since);
+            [
+                now,
+                running.ticks(Timestamp::from_nanos(now)),
+                speed(ticks, period),
+                limit,
+            ]
+        });
+    }
+}
+
+impl Running {
+    /// What the clock shows: rounded down, so that nothing is refilled too early.
+    #[inline]
+    pub(super) fn ticks(&self, now: Timestamp) -> u64 {
+        // A reader that is late, with a time from before the change, sees the moment of the change.
+        let elapsed = now.as_nanos().saturating_sub(self.since);
+        self.base.wrapping_add(high(elapsed, self.speed))
+    }
+
+    /// How long the clock takes for so many ticks: rounded up, so that nobody comes back too early.
+    pub(super) fn duration(&self, ticks: u64) -> Duration {
+        if ticks == u64::MAX {
+            return Duration::MAX;
+        }
+        let nanos = (u128::from(ticks) << 64).div_ceil(u128::from(self.speed.max(1)));
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    /// How many whole ticks the clock makes in `time`.
+    pub(super) fn ticks_in(&self, time: Duration) -> u64 {
+        high(nanos(time), self.speed)
+    }
+}
+
+/// `ticks` per `period` as a fraction of 2^64 per nanosecond, rounded down: never faster than asked.
+fn speed(ticks: u64, period: Duration) -> u64 {
+    let speed = (u128::from(ticks) << 64) / period.as_nanos().max(1);
+    u64::try_from(speed).unwrap_or(u64::MAX).max(1)
+}
+
+#[inline]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the upper half of the product of two 64-bit numbers has 64 bits"
+)]
+fn high(a: u64, b: u64) -> u64 {
+    ((u128::from(a) * u128::from(b)) >> 64) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: u64) -> Timestamp {
+        Timestamp::ZERO + Duration::from_secs(secs)
+    }
+
+    #[test]
+    fn runs_at_its_speed_and_goes_on_from_where_it_was_when_that_changes() {
+        let pace = Pace::new(1_000, Duration::from_secs(1), 7);
+        // Rounded down once, and once more at the change.
+        let close = |ticks: u64, expected: u64| ticks <= expected && ticks + 2 >= expected;
+        assert!(close(pace.running().ticks(at(10)), 10_000));
+        pace.change(at(10), 10, Duration::from_secs(1), 8);
+        assert_eq!(pace.running().limit, 8);
+        assert!(close(pace.running().ticks(at(10)), 10_000));
+        assert!(close(pace.running().ticks(at(20)), 10_100));
+        assert!(close(pace.running().ticks(at(5)), 10_000), "a late reader");
+    }
+
+    #[test]
+    fn a_duration_is_never_too_short() {
+        let running = Pace::new(3, Duration::from_secs(1), 0).running();
+        for ticks in [1, 2, 3, 1_000] {
+            let after = Timestamp::ZERO + running.duration(ticks);
+            assert!(running.ticks(after) >= ticks, "{ticks}");
+        }
+    }
+}
