@@ -10,8 +10,9 @@
 //!
 //! # Bound
 //! Over any stretch of time `T`, what was admitted and not given back costs at most
-//! `burst + rate * T`, exactly: every rounding is against the client. What that takes from it is at most
-//! one tick (at most 1/256 of a token, unless the burst is over 2^25) whenever its bucket was full.
+//! `burst + rate * T`, and a tick: the clock moves in steps, so a token may be there up to one step before
+//! its time. A tick is at most 1/256 of a token, unless the burst is over 2^25. Errors do not add up. What is
+//! given back within `T` and was spent before it adds to the bound, as it does to any bucket.
 
 use std::time::Duration;
 
@@ -200,10 +201,7 @@ impl Moment {
                 wait: over - self.patience,
             };
         }
-        // The clock shows less than the time it is, by up to a tick. For a debt, which began when the
-        // clock showed a whole tick, that does not matter; a bucket that is full starts at the next.
-        let base = if debt == 0 { 1 } else { debt };
-        let owed = base.saturating_add(cost);
+        let owed = debt.saturating_add(cost);
         if owed > self.span {
             return Step::Denied { wait: u64::MAX };
         }
@@ -220,24 +218,22 @@ impl Moment {
         self.owing(self.debt(state).saturating_sub(cost))
     }
 
-    /// Takes `cost` tokens, whether or not the bucket has them; nobody can owe more than two bursts.
+    /// Takes `cost` tokens, whether or not the bucket has them; nobody can owe more than two
+    /// bursts, queues included.
     #[must_use]
     pub const fn penalise(&self, state: u64, cost: u64) -> u64 {
         let debt = self.debt(state);
-        let most = self.running.limit.saturating_mul(2);
+        let most = self.running.limit.saturating_add(self.patience).saturating_mul(2);
         let most = if most > debt { most } else { debt };
         let most = if most > self.span { self.span } else { most };
-        let base = if debt == 0 { 1 } else { debt };
-        let owed = base.saturating_add(cost.saturating_mul(self.unit));
+        let owed = debt.saturating_add(cost.saturating_mul(self.unit));
         self.owing(if owed > most { most } else { owed })
     }
 
     /// Whole tokens that can be spent now.
     #[must_use]
-    pub fn remaining(&self, state: u64) -> u64 {
-        // The tick that a full bucket loses is not shown.
-        let left = (self.running.limit + 1).saturating_sub(self.debt(state));
-        left.min(self.running.limit) / self.unit
+    pub const fn remaining(&self, state: u64) -> u64 {
+        self.running.limit.saturating_sub(self.debt(state)) / self.unit
     }
 
     /// How long until the bucket is full again.

@@ -7,8 +7,8 @@
 //!
 //! | algorithm | admits over any stretch of time `T` at most |
 //! | --- | --- |
-//! | token bucket, leaky bucket (meter) | `burst + rate * T` |
-//! | leaky bucket (shaper) | `1 + rate * T`, evenly spaced to within a tick (at most 1/256 of the space) |
+//! | token bucket, leaky bucket (meter) | `burst + rate * T`, and a tick (at most 1/256 of a token) |
+//! | leaky bucket (shaper) | `1 + rate * T`, and a tick; evenly spaced to within a tick |
 //! | fixed window `W` | `limit * (ceil(T / W) + 1)`; `limit` in each aligned window |
 //! | sliding window `W` (estimate) | as the fixed window, and less where the window before was busy |
 //! | sliding log `W` | `limit` in any `T <= W`, exactly |
@@ -17,7 +17,7 @@ pub mod gcra;
 pub mod log;
 pub mod pace;
 pub mod quota;
-mod steady;
+pub(crate) mod steady;
 pub mod window;
 
 /// How many bits of a table's word are the state; the rest tells whose it is.

@@ -5,7 +5,7 @@
 //! spent is then a plain difference of two readings, and **changing the rate changes nothing but the
 //! speed of the clock**: nobody's spending is converted, forgotten or written again.
 //!
-//! The idea is the virtual clock of Zhang, *VirtualClock: a new traffic control algorithm for
+//! The idea is the virtual clock of Zhang, *`VirtualClock`: a new traffic control algorithm for
 //! packet-switched networks* (1991).
 
 use std::time::Duration;
@@ -98,10 +98,6 @@ fn speed(ticks: u64, period: Duration) -> u64 {
 }
 
 #[inline]
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the upper half of the product of two 64-bit numbers has 64 bits"
-)]
 fn high(a: u64, b: u64) -> u64 {
     ((u128::from(a) * u128::from(b)) >> 64) as u64
 }

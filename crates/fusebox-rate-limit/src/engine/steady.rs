@@ -2,7 +2,7 @@
 
 use fusebox_core::sync::{AtomicU64, Mutex, Ordering, lock};
 
-use super::super::sync::fence;
+use crate::sync::fence;
 
 /// `N` numbers of which a reader always sees one whole generation.
 ///
@@ -10,7 +10,7 @@ use super::super::sync::fence;
 /// language memory models?*, 2012): a reader writes nothing, so any number of them share the cache
 /// line. An `Arc` behind a pointer would do the same with a count to raise for each reader.
 #[derive(Debug)]
-pub(super) struct Steady<const N: usize> {
+pub(crate) struct Steady<const N: usize> {
     /// Odd while a writer is at work.
     generation: AtomicU64,
     numbers: [AtomicU64; N],
@@ -18,7 +18,7 @@ pub(super) struct Steady<const N: usize> {
 }
 
 impl<const N: usize> Steady<N> {
-    pub(super) fn new(numbers: [u64; N]) -> Self {
+    pub(crate) fn new(numbers: [u64; N]) -> Self {
         Self {
             generation: AtomicU64::new(0),
             numbers: numbers.map(AtomicU64::new),
@@ -27,7 +27,7 @@ impl<const N: usize> Steady<N> {
     }
 
     #[inline]
-    pub(super) fn get(&self) -> [u64; N] {
+    pub(crate) fn get(&self) -> [u64; N] {
         loop {
             let before = self.generation.load(Ordering::Acquire);
             let numbers = std::array::from_fn(|at| {
@@ -45,7 +45,7 @@ impl<const N: usize> Steady<N> {
     }
 
     /// Replaces the numbers by what `change` makes of them.
-    pub(super) fn change(&self, change: impl FnOnce([u64; N]) -> [u64; N]) {
+    pub(crate) fn change(&self, change: impl FnOnce([u64; N]) -> [u64; N]) {
         let _one_at_a_time = lock(&self.writers);
         // No other writer: these are whole.
         let next = change(self.get());

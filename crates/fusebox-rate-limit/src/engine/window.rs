@@ -145,6 +145,12 @@ impl Moment {
         self.number
     }
 
+    /// Whether the window before counts too.
+    #[must_use]
+    pub const fn slides(&self) -> bool {
+        self.sliding
+    }
+
     /// The state of a client nobody has seen in this window.
     #[inline]
     #[must_use]

@@ -1,0 +1,112 @@
+//! What is said of a tier's policies: their names, and their quotas now.
+
+use std::time::Duration;
+
+use fusebox_core::{Name, time::nanos};
+
+use crate::config::{Algorithm, Policy};
+use crate::engine::steady::Steady;
+use crate::{Quota, QuotaError};
+
+/// A tier, as it is told to clients and operators.
+#[derive(Debug)]
+pub(crate) struct Policies {
+    name: Name,
+    policies: Box<[Known]>,
+}
+
+#[derive(Debug)]
+struct Known {
+    name: Name,
+    algorithm: Algorithm,
+    /// Amount, period in nanoseconds, burst.
+    quota: Steady<3>,
+}
+
+impl Known {
+    fn quota(&self) -> Quota {
+        let [amount, period, burst] = self.quota.get();
+        Quota::per(amount, Duration::from_nanos(period)).burst(burst)
+    }
+}
+
+impl Policies {
+    pub(crate) fn new(name: &Name, policies: &[Policy]) -> Self {
+        let known = |policy: &Policy| Known {
+            name: policy.name.clone(),
+            algorithm: policy.algorithm,
+            quota: Steady::new(numbers(policy.quota)),
+        };
+        Self {
+            name: name.clone(),
+            policies: policies.iter().map(known).collect(),
+        }
+    }
+
+    pub(crate) const fn name(&self) -> &Name {
+        &self.name
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<usize> {
+        self.policies.iter().position(|known| known.name.as_str() == name)
+    }
+
+    pub(crate) fn name_of(&self, policy: u32) -> Option<Name> {
+        let policy = usize::try_from(policy).ok()?;
+        self.policies.get(policy).map(|known| known.name.clone())
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &Name> {
+        self.policies.iter().map(|known| &known.name)
+    }
+
+    pub(crate) fn quotas(&self) -> impl Iterator<Item = (&Name, Quota)> {
+        self.policies.iter().map(|known| (&known.name, known.quota()))
+    }
+
+    /// What clients are told of each policy: how much in which time.
+    pub(crate) fn told(&self) -> impl Iterator<Item = (&Name, u64, Duration)> {
+        self.policies.iter().map(|known| {
+            let quota = known.quota();
+            match known.algorithm {
+                // All of the burst, and how long it takes to come back.
+                Algorithm::TokenBucket | Algorithm::LeakyBucket => {
+                    let burst = quota.burst_size();
+                    let refill = quota.period().as_nanos() * u128::from(burst)
+                        / u128::from(quota.amount().max(1));
+                    let refill = u64::try_from(refill).unwrap_or(u64::MAX);
+                    (&known.name, burst, Duration::from_nanos(refill))
+                }
+                _ => (&known.name, quota.amount(), quota.period()),
+            }
+        })
+    }
+
+    /// Whether one request still fits into the quota.
+    pub(crate) fn fits(&self, policy: usize, quota: Quota, cost: u64) -> Result<(), QuotaError> {
+        let known = self.policies.get(policy).ok_or(QuotaError::Unknown)?;
+        let burst = Policy::new(known.name.clone(), quota)
+            .algorithm(known.algorithm)
+            .most_cost();
+        if cost > burst && quota.check().is_ok() {
+            return Err(QuotaError::BurstBelowCost { burst, cost });
+        }
+        quota.check()
+    }
+
+    /// Remembers a policy's new quota, and returns the one before.
+    pub(crate) fn set(&self, policy: usize, quota: Quota) -> Quota {
+        match self.policies.get(policy) {
+            Some(known) => {
+                let before = known.quota();
+                known.quota.change(|_| numbers(quota));
+                before
+            }
+            None => quota,
+        }
+    }
+}
+
+fn numbers(quota: Quota) -> [u64; 3] {
+    [quota.amount(), nanos(quota.period()), quota.burst_size()]
+}

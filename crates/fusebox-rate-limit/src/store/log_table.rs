@@ -1,0 +1,110 @@
+//! The table of the exact logs: a few keys in each set, a lock for each set.
+//!
+//! A log is as long as its limit, so it cannot be one word that is swapped. The lock is shared by the
+//! eight keys of a set and by nobody else.
+
+use fusebox_core::{
+    Timestamp,
+    sync::{Mutex, lock},
+};
+
+use super::table::{NoPlace, Overflow};
+use crate::engine::log::Log;
+
+const WAYS: usize = 8;
+/// As in the table of words: half full, hardly ever is there no place.
+const PLACES_PER_KEY: usize = 2;
+
+#[derive(Debug)]
+pub(crate) struct LogTable {
+    sets: Box<[Mutex<Set>]>,
+    overflow: Overflow,
+}
+
+#[derive(Debug)]
+struct Set {
+    logs: Box<[Entry]>,
+    /// What those share that find no place.
+    shared: Vec<u64>,
+    overflowed: u64,
+}
+
+/// A key's log, empty if it is nobody's. All 64 bits of the hash are kept: a log is long anyway.
+#[derive(Debug)]
+struct Entry {
+    hash: u64,
+    moments: Vec<u64>,
+}
+
+impl LogTable {
+    /// Room for so many keys, all of it allocated now.
+    pub(crate) fn new(keys: usize, log: Log, overflow: Overflow) -> Self {
+        let sets = keys.saturating_mul(PLACES_PER_KEY).div_ceil(WAYS).max(1);
+        let entry = || Entry {
+            hash: 0,
+            moments: Vec::with_capacity(log.limit()),
+        };
+        let set = || Set {
+            logs: (0..WAYS).map(|_| entry()).collect(),
+            shared: Vec::with_capacity(log.limit()),
+            overflowed: 0,
+        };
+        Self {
+            sets: (0..sets).map(|_| Mutex::new(set())).collect(),
+            overflow,
+        }
+    }
+
+    /// Runs `step` on the log of the key at `hash`, without what lies too far back.
+    pub(crate) fn update<R>(
+        &self,
+        hash: u64,
+        log: &Log,
+        now: Timestamp,
+        step: impl FnOnce(&mut Vec<u64>) -> R,
+    ) -> Result<R, NoPlace> {
+        let index = (u128::from(hash) * self.sets.len() as u128) >> 64;
+        let index = usize::try_from(index).unwrap_or(usize::MAX);
+        let Some(set) = self.sets.get(index) else {
+            return Err(NoPlace);
+        };
+        let set = &mut *lock(set);
+        log.expire(&mut set.shared, now);
+        let mut free = None;
+        let mut known = None;
+        for (at, entry) in set.logs.iter_mut().enumerate() {
+            log.expire(&mut entry.moments, now);
+            if entry.moments.is_empty() {
+                free = free.or(Some(at));
+            } else if entry.hash == hash {
+                known = Some(at);
+            }
+        }
+        let Some(at) = known.or(free) else {
+            set.overflowed += 1;
+            return match self.overflow {
+                Overflow::Share => Ok(step(&mut set.shared)),
+                Overflow::Refuse => Err(NoPlace),
+            };
+        };
+        let Some(entry) = set.logs.get_mut(at) else {
+            return Err(NoPlace);
+        };
+        if known.is_none() {
+            entry.hash = hash;
+            // It may have been among those who share.
+            entry.moments.extend_from_slice(&set.shared);
+        }
+        Ok(step(&mut entry.moments))
+    }
+
+    /// Decisions that found no place.
+    pub(crate) fn overflowed(&self) -> u64 {
+        self.sets.iter().map(|set| lock(set).overflowed).sum()
+    }
+
+    /// Bytes that the logs take.
+    pub(crate) fn bytes(&self, log: &Log) -> usize {
+        self.sets.len() * (WAYS + 1) * (log.limit() * size_of::<u64>() + size_of::<Entry>())
+    }
+}

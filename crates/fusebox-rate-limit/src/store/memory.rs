@@ -1,0 +1,515 @@
+//! The quotas of this process.
+
+use std::future::Ready;
+use std::time::Duration;
+
+use fusebox_core::{Timestamp, Value};
+
+use super::hash::{Key, KeyHasher};
+use super::log_table::LogTable;
+use super::table::{Aging, FALSE_MATCH, NoPlace, Overflow, Table};
+use super::{
+    Act, Answer, Decision, MOST_POLICIES, Question, QuotaStore, Standing, StoreError, Verdict,
+};
+use crate::engine::gcra::{self, Gcra};
+use crate::engine::log::Log;
+use crate::engine::quota::{Quota, QuotaError};
+use crate::engine::window::{self, Window};
+use crate::engine::{STATE_MASK, Step};
+
+/// Quotas in the memory of this process: bounded, lock-free (but for exact logs), answered at once.
+///
+/// # Memory
+/// [`Layout::capacity`] active keys take 16 bytes each, allocated when it is made, and never more. An exact
+/// log takes eight bytes per entry of its limit, twice.
+///
+/// # Accuracy
+/// Two keys are taken for one with a probability of `8 / 2^24`, about one in two million for each new
+/// key when the table is full of active ones. They then share a quota: the error is against clients, never for
+/// them. Which keys are taken for one is decided by a secret, so it cannot be brought about.
+///
+/// # Many policies at once
+/// A request spends with all policies of its tier or with none. They are asked first, and only if all
+/// agree is anything spent; should another thread have been faster meanwhile, what was spent is given back
+/// at once. So no policy ever admits more than it has. A request of another key that shares *one* of
+/// the policies may, for the nanoseconds until then, find it more spent than it will turn out to be.
+#[derive(Debug)]
+pub struct MemoryStore {
+    hasher: KeyHasher,
+    tiers: Box<[Box<[Accounts]>]>,
+}
+
+/// What a policy's accounts are to be like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// How many keys may be active at once.
+    pub capacity: usize,
+    /// What happens to those beyond.
+    pub overflow: Overflow,
+}
+
+/// What one policy has counted: its rules, and a state for each key.
+#[derive(Debug)]
+pub struct Accounts(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Bucket(Gcra, Table),
+    Window(Window, Table),
+    Log(Log, LogTable),
+}
+
+/// What one policy says.
+#[derive(Clone, Copy)]
+enum Said {
+    Yes(Duration),
+    No(Duration),
+    NoPlace,
+}
+
+impl Accounts {
+    /// Of a token bucket, or of a leaky bucket; see [`Gcra`].
+    #[must_use]
+    pub fn bucket(rules: Gcra, layout: Layout) -> Self {
+        Self(Kind::Bucket(rules, layout.table()))
+    }
+
+    /// Of windows.
+    #[must_use]
+    pub fn window(rules: Window, layout: Layout) -> Self {
+        Self(Kind::Window(rules, layout.table()))
+    }
+
+    /// Of exact logs.
+    #[must_use]
+    pub fn log(rules: Log, layout: Layout) -> Self {
+        let table = LogTable::new(layout.capacity, rules, layout.overflow);
+        Self(Kind::Log(rules, table))
+    }
+
+    fn change(&self, now: Timestamp, quota: Quota) -> Result<(), QuotaError> {
+        match &self.0 {
+            Kind::Bucket(rules, _) => rules.change(now, quota),
+            Kind::Window(rules, _) => rules.change(now, quota),
+            // The length of a log is the memory it was given.
+            Kind::Log(rules, _) => Err(QuotaError::Fixed {
+                limit: rules.limit() as u64,
+            }),
+        }
+    }
+
+    #[inline]
+    fn spend(&self, at: &At<'_>, cost: u64, really: bool) -> Said {
+        match &self.0 {
+            Kind::Bucket(rules, table) => {
+                let moment = rules.at(at.now);
+                let step = table.update(at.place(0), &moment, |state| {
+                    taken(moment.spend(state, cost), really)
+                });
+                said(step, |ticks| moment.duration(ticks))
+            }
+            Kind::Window(rules, table) => {
+                let moment = rules.at(at.now);
+                let (salt, before) = windows(&moment, table, at);
+                let step = table.update(at.place(salt), &moment, |state| {
+                    taken(moment.spend(state, before, cost), really)
+                });
+                said(step, |ticks| moment.duration(ticks))
+            }
+            Kind::Log(rules, table) => {
+                let spent = table.update(at.place(0), rules, at.now, |moments| {
+                    let spent = rules.spend(moments, at.now, cost);
+                    if spent.is_ok() && !really {
+                        rules.refund(moments, at.now, cost);
+                    }
+                    spent
+                });
+                match spent {
+                    Ok(Ok(())) => Said::Yes(Duration::ZERO),
+                    Ok(Err(wait)) => Said::No(wait),
+                    Err(NoPlace) => Said::NoPlace,
+                }
+            }
+        }
+    }
+
+    fn penalise(&self, at: &At<'_>, cost: u64) {
+        // No place, no penalty: the key is refused anyway.
+        let _ = match &self.0 {
+            Kind::Bucket(rules, table) => {
+                let moment = rules.at(at.now);
+                table.update(at.place(0), &moment, |state| {
+                    (Some(moment.penalise(state, cost)), ())
+                })
+            }
+            Kind::Window(rules, table) => {
+                let moment = rules.at(at.now);
+                let salt = parity(&moment);
+                table.update(at.place(salt), &moment, |state| {
+                    (Some(moment.penalise(state, cost)), ())
+                })
+            }
+            Kind::Log(rules, table) => table.update(at.place(0), rules, at.now, |moments| {
+                rules.penalise(moments, at.now, cost);
+            }),
+        };
+    }
+
+    fn refund(&self, at: &At<'_>, spent_at: Timestamp, cost: u64) {
+        // Where there is nothing to give back to, nothing is written.
+        let unless_idle = |idle: bool, after: u64| ((!idle).then_some(after), ());
+        let _ = match &self.0 {
+            Kind::Bucket(rules, table) => {
+                let moment = rules.at(at.now);
+                table.update(at.place(0), &moment, |state| {
+                    unless_idle(moment.idle(state), moment.refund(state, cost))
+                })
+            }
+            Kind::Window(rules, table) => {
+                let (now, then) = (rules.at(at.now), rules.at(spent_at));
+                table.update(at.place(parity(&then)), &now, |state| {
+                    let after = then.refund(state, cost);
+                    unless_idle(after == state, after)
+                })
+            }
+            Kind::Log(rules, table) => table.update(at.place(0), rules, at.now, |moments| {
+                rules.refund(moments, spent_at, cost);
+            }),
+        };
+    }
+
+    fn standing(&self, at: &At<'_>) -> Standing {
+        let standing = match &self.0 {
+            Kind::Bucket(rules, table) => {
+                let moment = rules.at(at.now);
+                table.update(at.place(0), &moment, |state| {
+                    let (remaining, reset) = (moment.remaining(state), moment.reset(state));
+                    (None, Standing { remaining, reset })
+                })
+            }
+            Kind::Window(rules, table) => {
+                let moment = rules.at(at.now);
+                let (salt, before) = windows(&moment, table, at);
+                table.update(at.place(salt), &moment, |state| {
+                    let remaining = moment.remaining(state, before);
+                    let reset = moment.reset();
+                    (None, Standing { remaining, reset })
+                })
+            }
+            Kind::Log(rules, table) => table.update(at.place(0), rules, at.now, |moments| {
+                let (remaining, reset) =
+                    (rules.remaining(moments), rules.reset(moments, at.now));
+                Standing { remaining, reset }
+            }),
+        };
+        // Without a place nothing is left.
+        standing.unwrap_or_default()
+    }
+
+    fn counted(&self, now: Timestamp) -> Counted {
+        match &self.0 {
+            Kind::Bucket(rules, table) => Counted::of(table, &rules.at(now)),
+            Kind::Window(rules, table) => Counted::of(table, &rules.at(now)),
+            Kind::Log(rules, table) => Counted {
+                active: 0,
+                evicted: 0,
+                overflowed: table.overflowed(),
+                bytes: table.bytes(rules) as u64,
+            },
+        }
+    }
+}
+
+impl Layout {
+    fn table(self) -> Table {
+        Table::new(self.capacity, self.overflow)
+    }
+}
+
+/// A key at a moment.
+struct At<'a> {
+    hasher: &'a KeyHasher,
+    key: Key,
+    now: Timestamp,
+}
+
+impl At<'_> {
+    #[inline]
+    fn place(&self, salt: u64) -> u64 {
+        self.hasher.place(self.key, salt)
+    }
+}
+
+struct Counted {
+    active: u64,
+    evicted: u64,
+    overflowed: u64,
+    bytes: u64,
+}
+
+impl Counted {
+    fn of(table: &Table, aging: &impl Aging) -> Self {
+        let (evicted, overflowed) = table.counted();
+        Self {
+            active: table.active(aging),
+            evicted,
+            overflowed,
+            bytes: table.bytes() as u64,
+        }
+    }
+}
+
+impl Aging for gcra::Moment {
+    #[inline]
+    fn full(&self) -> u64 {
+        gcra::Moment::full(self)
+    }
+
+    #[inline]
+    fn idle(&self, state: u64) -> bool {
+        gcra::Moment::idle(self, state)
+    }
+}
+
+impl Aging for window::Moment {
+    fn full(&self) -> u64 {
+        window::Moment::full(self)
+    }
+
+    fn idle(&self, state: u64) -> bool {
+        window::Moment::idle(self, state)
+    }
+}
+
+/// Even and odd windows are kept apart.
+fn parity(moment: &window::Moment) -> u64 {
+    moment.number() & 1
+}
+
+/// Which of a key's two windows is now, and what was spent in the other, if that still counts.
+fn windows(moment: &window::Moment, table: &Table, at: &At<'_>) -> (u64, u64) {
+    let salt = parity(moment);
+    if !moment.slides() {
+        return (salt, 0);
+    }
+    let before = table.update(at.place(salt ^ 1), moment, |state| {
+        (None, moment.before(state))
+    });
+    (salt, before.unwrap_or(0))
+}
+
+#[inline]
+fn taken(step: Step, really: bool) -> (Option<u64>, Result<u64, u64>) {
+    match step {
+        Step::Spent { state, wait } => (really.then_some(state & STATE_MASK), Ok(wait)),
+        Step::Denied { wait } => (None, Err(wait)),
+    }
+}
+
+#[inline]
+fn said(
+    step: Result<Result<u64, u64>, NoPlace>,
+    duration: impl FnOnce(u64) -> Duration,
+) -> Said {
+    match step {
+        Ok(Ok(0)) => Said::Yes(Duration::ZERO),
+        Ok(Ok(ticks)) => Said::Yes(duration(ticks)),
+        Ok(Err(ticks)) => Said::No(duration(ticks)),
+        Err(NoPlace) => Said::NoPlace,
+    }
+}
+
+impl MemoryStore {
+    /// How likely a new key is taken for one that is there, when as many are active as there is room
+    /// for.
+    pub const FALSE_MATCH_PROBABILITY: f64 = FALSE_MATCH;
+
+    /// A store for these tiers, each with the accounts of its policies.
+    #[must_use]
+    pub fn new(tiers: Vec<Vec<Accounts>>) -> Self {
+        Self {
+            hasher: KeyHasher::new(),
+            tiers: tiers.into_iter().map(Vec::into_boxed_slice).collect(),
+        }
+    }
+
+    /// Gives a policy another quota from `now` on. What clients have spent stays spent.
+    ///
+    /// # Errors
+    /// [`QuotaError`] when the policy's algorithm cannot count it, or its quota is fixed. Nothing is
+    /// changed then.
+    pub fn change(
+        &self,
+        now: Timestamp,
+        tier: usize,
+        policy: usize,
+        quota: Quota,
+    ) -> Result<(), QuotaError> {
+        match self.tiers.get(tier).and_then(|tier| tier.get(policy)) {
+            Some(accounts) => accounts.change(now, quota),
+            None => Err(QuotaError::Unknown),
+        }
+    }
+
+    /// Answers at once.
+    #[inline]
+    #[must_use]
+    pub fn decide(&self, question: &Question<'_>) -> Verdict {
+        let tier = self.tiers.get(question.tier).map_or(&[][..], |tier| tier);
+        let mut verdict = match question.act {
+            Act::Spend => match tier {
+                [only] => one(only.spend(&self.at(question, 0), question.cost, true)),
+                _ => self.spend(tier, question),
+            },
+            Act::Peek => self.peek(tier, question),
+            Act::Penalise => {
+                for (policy, accounts) in tier.iter().enumerate() {
+                    accounts.penalise(&self.at(question, policy), question.cost);
+                }
+                ADMITTED
+            }
+            Act::Refund { spent_at } => {
+                for (policy, accounts) in tier.iter().enumerate() {
+                    accounts.refund(&self.at(question, policy), spent_at, question.cost);
+                }
+                ADMITTED
+            }
+        };
+        if question.detail {
+            verdict.standings = Some(self.standings(tier, question));
+        }
+        verdict
+    }
+
+    #[inline]
+    fn at(&self, question: &Question<'_>, policy: usize) -> At<'_> {
+        At {
+            hasher: &self.hasher,
+            key: question.keys.get(policy),
+            now: question.now,
+        }
+    }
+
+    /// Asks all, spends nothing.
+    fn peek(&self, tier: &[Accounts], question: &Question<'_>) -> Verdict {
+        let mut verdict = ADMITTED;
+        for (policy, accounts) in tier.iter().enumerate() {
+            let said = accounts.spend(&self.at(question, policy), question.cost, false);
+            verdict = worst(verdict, said, policy);
+        }
+        verdict
+    }
+
+    fn spend(&self, tier: &[Accounts], question: &Question<'_>) -> Verdict {
+        let mut verdict = self.peek(tier, question);
+        if !matches!(verdict.decision, Decision::Admitted { .. }) {
+            return verdict;
+        }
+        verdict = ADMITTED;
+        for (policy, accounts) in tier.iter().enumerate() {
+            let said = accounts.spend(&self.at(question, policy), question.cost, true);
+            verdict = worst(verdict, said, policy);
+            if !matches!(said, Said::Yes(_)) {
+                // Another thread was faster: what the policies before this one took goes back.
+                for (policy, accounts) in tier.iter().enumerate().take(policy) {
+                    accounts.refund(&self.at(question, policy), question.now, question.cost);
+                }
+                return verdict;
+            }
+        }
+        verdict
+    }
+
+    fn standings(&self, tier: &[Accounts], question: &Question<'_>) -> [Standing; MOST_POLICIES] {
+        let mut standings = [Standing::default(); MOST_POLICIES];
+        for (policy, (standing, accounts)) in standings.iter_mut().zip(tier).enumerate() {
+            *standing = accounts.standing(&self.at(question, policy));
+        }
+        standings
+    }
+}
+
+const ADMITTED: Verdict = Verdict {
+    decision: Decision::Admitted {
+        wait: Duration::ZERO,
+    },
+    violated: 0,
+    standings: None,
+};
+
+#[inline]
+fn one(said: Said) -> Verdict {
+    match said {
+        Said::Yes(wait) => Verdict {
+            decision: Decision::Admitted { wait },
+            ..ADMITTED
+        },
+        no => worst(ADMITTED, no, 0),
+    }
+}
+
+/// The longest wait of those who admit; of those who refuse, the latest time to come back.
+fn worst(verdict: Verdict, said: Said, policy: usize) -> Verdict {
+    let violated = verdict.violated | 1 << policy;
+    match (verdict.decision, said) {
+        (Decision::Admitted { wait }, Said::Yes(other)) => Verdict {
+            decision: Decision::Admitted {
+                wait: wait.max(other),
+            },
+            ..verdict
+        },
+        (_, Said::Yes(_)) => verdict,
+        (Decision::NoPlace, _) | (_, Said::NoPlace) => Verdict {
+            decision: Decision::NoPlace,
+            violated,
+            ..verdict
+        },
+        (before, Said::No(wait)) => {
+            let never = wait == Duration::MAX;
+            let retry_after = match before {
+                Decision::Refused { retry_after: None } => None,
+                _ if never => None,
+                Decision::Refused {
+                    retry_after: Some(other),
+                } => Some(other.max(wait)),
+                _ => Some(wait),
+            };
+            Verdict {
+                decision: Decision::Refused { retry_after },
+                violated,
+                ..verdict
+            }
+        }
+    }
+}
+
+impl QuotaStore for MemoryStore {
+    type Later = Ready<Result<Verdict, StoreError>>;
+
+    #[inline]
+    fn ask(&self, question: &Question<'_>) -> Answer<Self::Later> {
+        Answer::Now(self.decide(question))
+    }
+
+    fn fields(&self, now: Timestamp) -> Vec<(&'static str, Value)> {
+        let mut sum = Counted {
+            active: 0,
+            evicted: 0,
+            overflowed: 0,
+            bytes: 0,
+        };
+        for accounts in self.tiers.iter().flatten() {
+            let counted = accounts.counted(now);
+            sum.active += counted.active;
+            sum.evicted += counted.evicted;
+            sum.overflowed += counted.overflowed;
+            sum.bytes += counted.bytes;
+        }
+        vec![
+            ("keys", Value::Gauge(sum.active)),
+            ("evicted", Value::Count(sum.evicted)),
+            ("overflowed", Value::Count(sum.overflowed)),
+            ("bytes", Value::Gauge(sum.bytes)),
+        ]
+    }
+}

@@ -1,0 +1,174 @@
+//! Where quotas are kept: the question, the answer, and the memory of this process.
+//!
+//! A [`QuotaStore`] takes data and returns a verdict, so that it may as well be on the other side of a
+//! network. [`MemoryStore`] answers at once.
+
+mod hash;
+mod log_table;
+mod memory;
+mod table;
+
+use std::time::Duration;
+
+use fusebox_core::Timestamp;
+
+pub use hash::{Key, KeyHasher};
+pub use memory::{Accounts, Layout, MemoryStore};
+pub use table::Overflow;
+
+/// The most policies that one tier has.
+pub const MOST_POLICIES: usize = 4;
+
+/// What is asked of a store.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The time.
+    pub now: Timestamp,
+    /// Whose policies apply: the place of the tier in the settings.
+    pub tier: usize,
+    /// Under which keys.
+    pub keys: Keys<'a>,
+    /// How much, in the unit of the quotas.
+    pub cost: u64,
+    /// What to do.
+    pub act: Act,
+    /// Whether the answer is to say how each policy stands; it costs a few divisions.
+    pub detail: bool,
+}
+
+/// The keys of a question.
+#[derive(Clone, Copy, Debug)]
+pub enum Keys<'a> {
+    /// The same for all policies of the tier.
+    One(Key),
+    /// One for each policy of the tier, in their order. Where there are too few, the last is
+    /// used for the rest.
+    Each(&'a [Key]),
+}
+
+impl Keys<'_> {
+    /// The key for the policy in that place.
+    #[inline]
+    #[must_use]
+    pub fn get(&self, policy: usize) -> Key {
+        match self {
+            Self::One(key) => *key,
+            Self::Each(keys) => keys
+                .get(policy)
+                .or_else(|| keys.last())
+                .copied()
+                .unwrap_or(Key::SHARED),
+        }
+    }
+}
+
+/// What a store does with the cost of a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Spend it, if every policy allows; otherwise spend nothing.
+    Spend,
+    /// Say what would happen.
+    Peek,
+    /// Count it whether or not it is allowed.
+    Penalise,
+    /// Give back what was spent at that time.
+    Refund {
+        /// When it was spent.
+        spent_at: Timestamp,
+    },
+}
+
+/// What a store answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether it passes.
+    pub decision: Decision,
+    /// Which policies refuse: bit 0 is the tier's first.
+    pub violated: u8,
+    /// How each policy of the tier stands afterwards, if the question asked for it.
+    pub standings: Option<[Standing; MOST_POLICIES]>,
+}
+
+/// Whether something passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It does.
+    Admitted {
+        /// After this long; zero unless a policy lets its clients wait.
+        wait: Duration,
+    },
+    /// It does not: a quota is spent.
+    Refused {
+        /// When it would, if nothing else happened; `None` if never, because it costs more than
+        /// could ever be there.
+        retry_after: Option<Duration>,
+    },
+    /// It does not: there is no place to count it in, and the rule is [`Overflow::Refuse`].
+    NoPlace,
+}
+
+/// How one policy stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// How much is left.
+    pub remaining: u64,
+    /// How long until all is there again (buckets), or the window ends.
+    pub reset: Duration,
+}
+
+/// A store could not answer.
+///
+/// Never the memory's answer. What a limiter does then is a setting of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreError {
+    reason: std::borrow::Cow<'static, str>,
+}
+
+impl StoreError {
+    /// Why, in words for a log.
+    #[must_use]
+    pub fn new(reason: impl Into<std::borrow::Cow<'static, str>>) -> Self {
+        Self {
+            reason: reason.into(),
+        }
+    }
+}
+
+impl std::fmt::Display for StoreError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the quota store does not answer: {}", self.reason)
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+/// An answer, or the promise of one.
+#[derive(Debug)]
+pub enum Answer<F> {
+    /// Here it is.
+    Now(Verdict),
+    /// It will come.
+    Later(F),
+}
+
+/// Where quotas are kept.
+///
+/// It takes data and returns a verdict: no closures, so that it may be on the other side of a network.
+/// It must be atomic over the policies of a question: on refusal nothing is spent, and however many ask
+/// at once, no policy admits more than it has.
+pub trait QuotaStore: Send + Sync + 'static {
+    /// What an answer that is not here yet is awaited with. Unpin, so that whoever waits need not box it.
+    type Later: Future<Output = Result<Verdict, StoreError>> + Send + Unpin + 'static;
+
+    /// Answers `question`.
+    ///
+    /// # Cancel safety
+    /// Dropping the promise of an answer leaves open whether something was spent.
+    fn ask(&self, question: &Question<'_>) -> Answer<Self::Later>;
+
+    /// Fields for the snapshot of the handle: how full it is, what it refused for lack of room.
+    fn fields(&self, now: Timestamp) -> Vec<(&'static str, fusebox_core::Value)> {
+        let _ = now;
+        Vec::new()
+    }
+}

@@ -1,0 +1,255 @@
+//! The memory store: what it promises under floods, contention and shortage of room.
+#![cfg(not(fusebox_loom))]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use fusebox_core::{Timestamp, Value};
+use fusebox_rate_limit::Quota;
+use fusebox_rate_limit::engine::{gcra::Gcra, log::Log, window::Window};
+use fusebox_rate_limit::store::{
+    Accounts, Act, Decision, Key, Keys, Layout, MemoryStore, Overflow, Question, QuotaStore,
+};
+
+fn layout(capacity: usize, overflow: Overflow) -> Layout {
+    Layout { capacity, overflow }
+}
+
+fn bucket(quota: Quota, layout: Layout) -> Accounts {
+    Accounts::bucket(Gcra::meter(quota, Duration::ZERO).unwrap(), layout)
+}
+
+fn store(accounts: Accounts) -> MemoryStore {
+    MemoryStore::new(vec![vec![accounts]])
+}
+
+fn question(nanos: u64, key: u128, act: Act) -> Question<'static> {
+    Question {
+        now: Timestamp::from_nanos(nanos),
+        tier: 0,
+        keys: Keys::One(Key::from_bits(key)),
+        cost: 1,
+        act,
+        detail: false,
+    }
+}
+
+fn passes(store: &MemoryStore, nanos: u64, key: u128) -> bool {
+    let verdict = store.decide(&question(nanos, key, Act::Spend));
+    matches!(verdict.decision, Decision::Admitted { .. })
+}
+
+fn field(store: &MemoryStore, name: &str) -> u64 {
+    let fields = store.fields(Timestamp::from_nanos(1));
+    match fields.iter().find(|(field, _)| *field == name) {
+        Some((_, Value::Count(n) | Value::Gauge(n))) => *n,
+        other => panic!("{name}: {other:?}"),
+    }
+}
+
+const SECOND: u64 = 1_000_000_000;
+const DAY: Quota = Quota::per_day(10).burst(10);
+
+fn algorithms(quota: Quota, layout: Layout) -> [(&'static str, Accounts); 5] {
+    let window = |sliding| Accounts::window(Window::new(quota, sliding).unwrap(), layout);
+    [
+        ("token bucket", bucket(quota, layout)),
+        ("shaper", {
+            let rules = Gcra::shaper(quota, quota.amount() - 1, Duration::from_secs(864_000));
+            Accounts::bucket(rules.unwrap(), layout)
+        }),
+        ("fixed window", window(false)),
+        ("sliding window", window(true)),
+        ("sliding log", Accounts::log(Log::new(quota).unwrap(), layout)),
+    ]
+}
+
+#[test]
+fn every_algorithm_admits_a_keys_quota_and_no_more_while_the_clock_stands() {
+    for (name, accounts) in algorithms(DAY, layout(100, Overflow::Refuse)) {
+        let store = store(accounts);
+        for key in 0..50 {
+            let admitted = (0..30).filter(|_| passes(&store, SECOND, key)).count();
+            assert_eq!(admitted, 10, "{name}");
+        }
+    }
+}
+
+#[test]
+fn every_algorithm_peeks_without_spending_gives_back_and_penalises() {
+    for (name, accounts) in algorithms(DAY, layout(100, Overflow::Share)) {
+        let store = store(accounts);
+        let ask = |act| store.decide(&Question { detail: true, ..question(SECOND, 7, act) });
+        for _ in 0..20 {
+            ask(Act::Peek);
+        }
+        assert!((0..10).all(|_| passes(&store, SECOND, 7)), "{name}");
+        assert!(!passes(&store, SECOND, 7), "{name}");
+        assert_eq!(ask(Act::Peek).violated, 1, "{name}");
+        ask(Act::Refund { spent_at: Timestamp::from_nanos(SECOND) });
+        assert!(passes(&store, SECOND, 7), "{name}");
+        assert!(!passes(&store, SECOND, 7), "{name}");
+        // Another key, that is only penalised.
+        for _ in 0..10 {
+            let _ = store.decide(&question(SECOND, 8, Act::Penalise));
+        }
+        assert!(!passes(&store, SECOND, 8), "{name}");
+    }
+}
+
+#[test]
+fn all_policies_spend_or_none_does() {
+    let roomy = layout(100, Overflow::Refuse);
+    let store = MemoryStore::new(vec![vec![
+        bucket(Quota::per_day(5).burst(5), roomy),
+        Accounts::window(Window::new(Quota::per_day(3), false).unwrap(), roomy),
+    ]]);
+    let ask = |act| store.decide(&Question { detail: true, ..question(SECOND, 7, act) });
+    for _ in 0..3 {
+        assert_eq!(ask(Act::Spend).violated, 0);
+    }
+    for _ in 0..9 {
+        let refused = ask(Act::Spend);
+        assert_eq!(refused.violated, 0b10);
+        assert_eq!(refused.standings.unwrap()[0].remaining, 2, "nothing was spent");
+    }
+}
+
+#[test]
+fn policies_under_different_keys_are_all_or_nothing_too() {
+    let roomy = layout(100, Overflow::Refuse);
+    let store = MemoryStore::new(vec![vec![
+        bucket(Quota::per_day(5).burst(5), roomy),
+        bucket(Quota::per_day(8).burst(8), roomy),
+    ]]);
+    let ask = |client| {
+        let keys = [Key::from_bits(client), Key::SHARED];
+        store.decide(&Question { keys: Keys::Each(&keys), ..question(SECOND, 0, Act::Spend) })
+    };
+    let admitted = |client| (0..9).filter(|_| ask(client).violated == 0).count();
+    assert_eq!(admitted(1), 5);
+    assert_eq!(admitted(2), 3, "what all share is spent");
+    assert_eq!(ask(3).violated, 0b10);
+}
+
+#[test]
+fn threads_together_get_what_one_would_get() {
+    for (name, accounts) in algorithms(Quota::per_day(64).burst(64), layout(64, Overflow::Share)) {
+        let store = MemoryStore::new(vec![vec![
+            accounts,
+            bucket(Quota::per_day(50).burst(50), layout(64, Overflow::Share)),
+        ]]);
+        let admitted: [AtomicU64; 40] = std::array::from_fn(|_| AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    for _ in 0..30 {
+                        for (key, count) in admitted.iter().enumerate() {
+                            if passes(&store, SECOND, key as u128) {
+                                count.fetch_add(1, Ordering::Relaxed);
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        let counts = admitted.map(AtomicU64::into_inner);
+        assert!(counts.iter().all(|count| *count == 50), "{name}: {counts:?}");
+    }
+}
+
+#[test]
+fn a_new_quota_keeps_what_was_spent() {
+    let store = store(bucket(Quota::per_second(10).burst(10), layout(10, Overflow::Share)));
+    assert!((0..8).all(|_| passes(&store, SECOND, 7)));
+    let now = Timestamp::from_nanos(SECOND);
+    // Fewer: 8 are spent already.
+    store.change(now, 0, 0, Quota::per_second(1).burst(9)).unwrap();
+    assert!(passes(&store, SECOND, 7));
+    assert!(!passes(&store, SECOND, 7));
+    // From here on one per second, not ten.
+    assert!(!passes(&store, SECOND + 900_000_000, 7));
+    assert!(passes(&store, 2 * SECOND + 10_000_000, 7));
+    assert!(store.change(now, 0, 0, Quota::per_second(0)).is_err());
+    assert!(store.change(now, 0, 9, DAY).is_err());
+}
+
+#[test]
+fn without_room_a_new_key_is_refused_or_shares_and_an_old_one_keeps_its_debt() {
+    // Two lines of eight words.
+    for overflow in [Overflow::Refuse, Overflow::Share] {
+        let store = store(bucket(DAY, layout(1, overflow)));
+        let spent: Vec<u128> = (0..16).collect();
+        for key in &spent {
+            while passes(&store, SECOND, *key) {}
+        }
+        let before = field(&store, "overflowed");
+        let admitted: usize = (100..200)
+            .map(|key| (0..20).filter(|_| passes(&store, SECOND, key)).count())
+            .sum();
+        match overflow {
+            Overflow::Refuse => assert_eq!(admitted, 0),
+            // No more than the shares have, all together.
+            Overflow::Share => assert!((1..=640).contains(&admitted), "{admitted}"),
+        }
+        assert!(field(&store, "overflowed") > before);
+        assert!(spent.iter().all(|key| !passes(&store, SECOND, *key)), "{overflow:?}");
+        // When the words are full quotas again there is room for others.
+        let days = 20 * 86_400 * SECOND;
+        assert!((300..310).all(|key| passes(&store, days, key)), "{overflow:?}");
+        assert!(field(&store, "evicted") > 0);
+    }
+}
+
+#[test]
+fn a_key_that_shared_takes_what_was_spent_along() {
+    let store = store(bucket(DAY, layout(1, Overflow::Share)));
+    for key in 0..16 {
+        assert!(passes(&store, SECOND, key));
+    }
+    // No room: it spends all of its share.
+    let late = 1_000;
+    while passes(&store, SECOND, late) {}
+    // The sixteen have paid back their one by now; of the ten, few have come back.
+    let later = SECOND + 3 * 8_640 * SECOND;
+    let admitted = (0..20).filter(|_| passes(&store, later, late)).count();
+    assert!((2..=3).contains(&admitted), "{admitted}, which is more than came back");
+}
+
+/// Floods a store of 100,000 keys with `keys` others, a spent client among them.
+fn flood(keys: u64) {
+    let store = store(bucket(DAY, layout(100_000, Overflow::Share)));
+    let bytes = field(&store, "bytes");
+    let victims: Vec<u128> = (0..100).map(|n| 1 << 100 | n).collect();
+    for victim in &victims {
+        while passes(&store, SECOND, *victim) {}
+    }
+    for key in 0..keys {
+        // A microsecond each: a flood is over long before a day's quota has come back.
+        passes(&store, SECOND + key * 1_000, u128::from(key));
+    }
+    let after = SECOND + keys * 1_000;
+    for victim in &victims {
+        assert!(!passes(&store, after, *victim), "the flood has paid for a client");
+    }
+    assert_eq!(field(&store, "bytes"), bytes, "memory stays at its cap");
+    assert!(field(&store, "overflowed") > 0, "the flood was not one");
+}
+
+/// The everyday size. `FUSEBOX_FLOOD_KEYS=100000000` with `--release` is the large one, which `cargo xtask
+/// bench limiter` runs as well.
+#[test]
+fn a_flood_of_keys_neither_grows_the_store_nor_pays_for_a_client() {
+    let keys = std::env::var("FUSEBOX_FLOOD_KEYS");
+    flood(keys.map_or(400_000, |keys| keys.parse().unwrap()));
+}
+
+#[test]
+fn as_many_active_keys_as_the_capacity_says_find_room() {
+    let store = store(bucket(DAY, layout(200_000, Overflow::Refuse)));
+    for key in 0..200_000 {
+        assert!(passes(&store, SECOND, key), "{key}");
+    }
+    let active = field(&store, "keys");
+    assert!((190_000..210_000).contains(&active), "{active}");
+}
