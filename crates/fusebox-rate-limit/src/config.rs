@@ -283,7 +283,12 @@ impl RateLimiterBuilder {
 
     fn check(&self) -> Result<(), ConfigError> {
         for (at, tier) in self.tiers.iter().enumerate() {
-            if self.tiers.iter().skip(at + 1).any(|other| other.name == tier.name) {
+            if self
+                .tiers
+                .iter()
+                .skip(at + 1)
+                .any(|other| other.name == tier.name)
+            {
                 return Err(ConfigError::Twice {
                     what: "tier",
                     name: tier.name.clone(),
@@ -418,7 +423,10 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Policies { tier, given } => {
-                write!(f, "tier \"{tier}\": must have 1 to {MOST_POLICIES} policies, got {given}")
+                write!(
+                    f,
+                    "tier \"{tier}\": must have 1 to {MOST_POLICIES} policies, got {given}"
+                )
             }
             Self::Quota { policy, error } => write!(f, "policy \"{policy}\": {error}"),
             Self::Twice { what, name } => write!(f, "{what}: the name \"{name}\" is taken"),
@@ -465,7 +473,10 @@ mod tests {
     fn settings_that_cannot_work_are_errors_that_name_the_policy_and_the_field() {
         let quota = Quota::per_second(10);
         for (policy, says) in [
-            (Policy::new("p", Quota::per_second(0)), "policy \"p\": amount: must be at least 1, got 0"),
+            (
+                Policy::new("p", Quota::per_second(0)),
+                "policy \"p\": amount: must be at least 1, got 0",
+            ),
             (
                 Policy::new("p", quota.burst(2)),
                 "policy \"p\": burst: must be at least the cost of one request (3), got 2",
@@ -474,7 +485,10 @@ mod tests {
                 Policy::new("p", Quota::per(5, Duration::ZERO)),
                 "policy \"p\": period: must be longer than zero",
             ),
-            (Policy::new("p", Quota::per_day(1).burst(u64::MAX)), "policy \"p\": burst: a burst of"),
+            (
+                Policy::new("p", Quota::per_day(1).burst(u64::MAX)),
+                "policy \"p\": burst: a burst of",
+            ),
             (
                 Policy::new("p", Quota::per_day(100)).algorithm(Algorithm::SlidingLog),
                 "policy \"p\": amount: this algorithm counts to 64, got 100",
@@ -484,11 +498,19 @@ mod tests {
                 "policy \"p\": max_wait: 0ns does not go with Shaper",
             ),
             (
-                Policy::new("p", quota).algorithm(Algorithm::FixedWindow).max_wait(Duration::from_secs(1)),
+                Policy::new("p", quota)
+                    .algorithm(Algorithm::FixedWindow)
+                    .max_wait(Duration::from_secs(1)),
                 "policy \"p\": max_wait: 1s does not go with FixedWindow",
             ),
-            (Policy::new("p", quota).capacity(0), "policy \"p\": capacity: must be 1 to"),
-            (Policy::new("p\"q", quota), "policy name: must be printable ASCII"),
+            (
+                Policy::new("p", quota).capacity(0),
+                "policy \"p\": capacity: must be 1 to",
+            ),
+            (
+                Policy::new("p\"q", quota),
+                "policy name: must be printable ASCII",
+            ),
         ] {
             let error = built(policy).unwrap_err().to_string();
             assert!(error.starts_with(says), "{error}");
@@ -501,10 +523,23 @@ mod tests {
         let policy = |name: &str| Policy::new(name, Quota::per_second(10)).capacity(10);
         let builder = || RateLimiter::builder("test").registration(Registration::Unlisted);
         let none = builder().build().unwrap_err();
-        assert_eq!(none.to_string(), "tier \"default\": must have 1 to 4 policies, got 0");
-        let same = builder().policy(policy("a")).policy(policy("a")).build().unwrap_err();
+        assert_eq!(
+            none.to_string(),
+            "tier \"default\": must have 1 to 4 policies, got 0"
+        );
+        let same = builder()
+            .policy(policy("a"))
+            .policy(policy("a"))
+            .build()
+            .unwrap_err();
         assert_eq!(same.to_string(), "policy: the name \"a\" is taken");
-        let tiers = builder().policy(policy("a")).tier("paid", [policy("a")]).tier("paid", []);
-        assert!(matches!(tiers.build(), Err(ConfigError::Twice { what: "tier", .. })));
+        let tiers = builder()
+            .policy(policy("a"))
+            .tier("paid", [policy("a")])
+            .tier("paid", []);
+        assert!(matches!(
+            tiers.build(),
+            Err(ConfigError::Twice { what: "tier", .. })
+        ));
     }
 }

@@ -38,7 +38,8 @@ pub struct Tier(pub(crate) usize);
 /// assert!(limiter.check(account).is_ok());
 /// assert!(limiter.check(account).is_ok());
 /// let refused = limiter.check(account).unwrap_err();
-/// assert_eq!(refused.retry_after().map(|after| after.as_secs()), Some(11));
+/// // One every twelve seconds.
+/// assert!(refused.retry_after().is_some_and(|after| after.as_secs_f64() > 11.0));
 /// assert!(limiter.check(limiter.text_key(b"bob")).is_ok());
 /// # Ok(())
 /// # }
@@ -95,6 +96,10 @@ impl<'a> Ask<'a> {
     pub const fn tier(mut self, tier: Tier) -> Self {
         self.tier = tier;
         self
+    }
+
+    pub(crate) const fn in_tier(&self) -> Tier {
+        self.tier
     }
 
     /// At this cost.
@@ -182,7 +187,11 @@ impl RateLimiter {
     pub fn reserve<'l>(&'l self, ask: impl Into<Ask<'l>>) -> Result<Reservation<'l>, Rejection> {
         let (ask, at) = (ask.into(), self.shared.clock.now());
         let spent = self.take(ask, at)?;
-        let cost = if spent { ask.cost.unwrap_or(self.shared.cost) } else { 0 };
+        let cost = if spent {
+            ask.cost.unwrap_or(self.shared.cost)
+        } else {
+            0
+        };
         Ok(Reservation {
             limiter: self,
             ask,
@@ -194,7 +203,9 @@ impl RateLimiter {
     /// Whether anything was spent, which it is not where a refusal was let through.
     fn take(&self, ask: Ask<'_>, now: Timestamp) -> Result<bool, Rejection> {
         let shared = &self.shared;
-        let verdict = shared.store.decide(&shared.question(now, ask, Act::Spend, false));
+        let verdict = shared
+            .store
+            .decide(&shared.question(now, ask, Act::Spend, false));
         if let Decision::Admitted { wait } = verdict.decision {
             if wait.is_zero() {
                 return Ok(true);
@@ -202,7 +213,9 @@ impl RateLimiter {
             let cost = ask.cost.unwrap_or(shared.cost);
             shared.adjust(ask.tier, ask.keys, cost, 0, now);
             let rejection = shared.rejection(ask.tier, 1, RejectionKind::QuotaExceeded);
-            return shared.refuse(now, rejection.with_retry_after(wait)).map(|()| false);
+            return shared
+                .refuse(now, rejection.with_retry_after(wait))
+                .map(|()| false);
         }
         let rejection = shared.rejection_of(ask.tier, &verdict);
         shared.refuse(now, rejection).map(|()| false)
@@ -213,7 +226,9 @@ impl RateLimiter {
     pub fn peek<'a>(&self, ask: impl Into<Ask<'a>>) -> Verdict {
         let shared = &self.shared;
         let now = shared.clock.now();
-        shared.store.decide(&shared.question(now, ask.into(), Act::Peek, true))
+        shared
+            .store
+            .decide(&shared.question(now, ask.into(), Act::Peek, true))
     }
 
     /// Counts the cost whether or not it is there, for what a handler finds out: a failed login, a query
@@ -221,7 +236,9 @@ impl RateLimiter {
     pub fn penalise<'a>(&self, ask: impl Into<Ask<'a>>) {
         let shared = &self.shared;
         let now = shared.clock.now();
-        let _ = shared.store.decide(&shared.question(now, ask.into(), Act::Penalise, false));
+        let _ = shared
+            .store
+            .decide(&shared.question(now, ask.into(), Act::Penalise, false));
     }
 
     /// Gives a policy another quota from now on. What clients have spent stays spent.
@@ -259,12 +276,10 @@ impl<St: QuotaStore> RateLimiter<St> {
                 store,
                 clock: Clock::new(),
                 mode: ModeCell::new(settings.mode),
-                reporter: Reporter::new(
-                    LayerKind::RateLimit,
-                    settings.name,
-                    settings.observers,
-                ),
-                tiers: tiers.map(|TierSettings { name, policies }| Policies::new(name, policies)).collect(),
+                reporter: Reporter::new(LayerKind::RateLimit, settings.name, settings.observers),
+                tiers: tiers
+                    .map(|TierSettings { name, policies }| Policies::new(name, policies))
+                    .collect(),
                 cost: settings.cost,
                 latency: settings.latency,
                 open_when_store_fails: settings.open_when_store_fails,
@@ -280,7 +295,10 @@ impl<St: QuotaStore> RateLimiter<St> {
     #[must_use]
     pub fn tier(&self, name: &str) -> Option<Tier> {
         let tiers = &self.shared.tiers;
-        tiers.iter().position(|tier| tier.name().as_str() == name).map(Tier)
+        tiers
+            .iter()
+            .position(|tier| tier.name().as_str() == name)
+            .map(Tier)
     }
 
     /// The key of some text: an API key, an account, a path. A keyed hash; the text is not kept.
@@ -306,7 +324,10 @@ impl<St: QuotaStore> RateLimiter<St> {
     pub async fn wait(&self, ask: impl Into<Ask<'_>>) -> Result<(), Rejection> {
         let (ask, now) = (ask.into(), self.shared.clock.now());
         let shared = &self.shared;
-        let answered = match shared.store.ask(&shared.question(now, ask, Act::Spend, false)) {
+        let answered = match shared
+            .store
+            .ask(&shared.question(now, ask, Act::Spend, false))
+        {
             Answer::Now(verdict) => Ok(verdict),
             Answer::Later(later) => later.await,
         };
@@ -324,7 +345,9 @@ impl<St: QuotaStore> RateLimiter<St> {
                 let rejection = shared.rejection_of(ask.tier, &verdict);
                 shared.refuse(now, rejection)
             }
-            Err(error) => shared.unanswered(ask.tier, &error).map_or(Ok(()), |rejection| shared.refuse(now, rejection)),
+            Err(error) => shared
+                .unanswered(ask.tier, &error)
+                .map_or(Ok(()), |rejection| shared.refuse(now, rejection)),
         }
     }
 
@@ -353,7 +376,13 @@ impl<St: QuotaStore> RateLimiter<St> {
 }
 
 impl<St: QuotaStore> Shared<St> {
-    fn question<'a>(&self, now: Timestamp, ask: Ask<'a>, act: Act, detail: bool) -> Question<'a> {
+    pub(crate) fn question<'a>(
+        &self,
+        now: Timestamp,
+        ask: Ask<'a>,
+        act: Act,
+        detail: bool,
+    ) -> Question<'a> {
         Question {
             now,
             tier: ask.tier.0,

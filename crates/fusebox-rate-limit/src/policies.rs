@@ -48,7 +48,9 @@ impl Policies {
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<usize> {
-        self.policies.iter().position(|known| known.name.as_str() == name)
+        self.policies
+            .iter()
+            .position(|known| known.name.as_str() == name)
     }
 
     pub(crate) fn name_of(&self, policy: u32) -> Option<Name> {
@@ -61,7 +63,9 @@ impl Policies {
     }
 
     pub(crate) fn quotas(&self) -> impl Iterator<Item = (&Name, Quota)> {
-        self.policies.iter().map(|known| (&known.name, known.quota()))
+        self.policies
+            .iter()
+            .map(|known| (&known.name, known.quota()))
     }
 
     /// What clients are told of each policy: how much in which time.

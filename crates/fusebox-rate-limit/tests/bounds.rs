@@ -3,6 +3,12 @@
 //! The models keep whole numbers that need no rounding, or a list of everything that ever happened.
 //! Two things are asked: whatever the engine admits, the model admits (nobody gets more than the
 //! bound), and what the model admits with a little to spare, the engine admits (nobody gets much less).
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's helpers fail by panicking too"
+)]
 
 use std::time::Duration;
 
@@ -28,9 +34,15 @@ enum Did {
 }
 
 fn quotas() -> impl Strategy<Value = Quota> {
-    let period = prop::sample::select(vec![1_000_000, 1_000_000_000, 2_000_000_000, 60_000_000_000]);
-    (1..50_u64, period, 1..60_u64)
-        .prop_map(|(amount, period, burst)| Quota::per(amount, Duration::from_nanos(period)).burst(burst))
+    let period = prop::sample::select(vec![
+        1_000_000,
+        1_000_000_000,
+        2_000_000_000,
+        60_000_000_000,
+    ]);
+    (1..50_u64, period, 1..60_u64).prop_map(|(amount, period, burst)| {
+        Quota::per(amount, Duration::from_nanos(period)).burst(burst)
+    })
 }
 
 fn steps(changes: bool) -> impl Strategy<Value = Vec<(u64, Did)>> {
@@ -203,7 +215,8 @@ proptest! {
             now += pause;
             let moment = window.at(Timestamp::from_nanos(now));
             let number = moment.number();
-            let (mine, other) = if sliding { ((number & 1) as usize, (number & 1 ^ 1) as usize) } else { (0, 0) };
+            let mine = if sliding && number & 1 == 1 { 1 } else { 0 };
+            let other = if sliding { 1 - mine } else { mine };
             let before = if sliding { moment.before(states[other]) } else { 0 };
             let counted = spent.get(&number).copied().unwrap_or(0);
             let counted_before = number.checked_sub(1).and_then(|before| spent.get(&before)).copied().unwrap_or(0);
@@ -310,10 +323,18 @@ proptest! {
 #[test]
 fn a_quota_of_any_size_is_counted_or_refused_with_an_error() {
     for amount in [1, 3, 1_000, 1_000_000, 1_000_000_000] {
-        for period in [1, 1_000, 1_000_000_000, 86_400_000_000_000, 31_536_000_000_000_000] {
+        for period in [
+            1,
+            1_000,
+            1_000_000_000,
+            86_400_000_000_000,
+            31_536_000_000_000_000,
+        ] {
             for burst in [1, 1_000, 1 << 33, 1 << 34, u64::MAX] {
                 let quota = Quota::per(amount, Duration::from_nanos(period)).burst(burst);
-                let Ok(gcra) = Gcra::meter(quota, Duration::ZERO) else { continue };
+                let Ok(gcra) = Gcra::meter(quota, Duration::ZERO) else {
+                    continue;
+                };
                 let moment = gcra.at(Timestamp::from_nanos(12_345));
                 assert_eq!(moment.remaining(moment.full()), burst, "{quota}");
                 let Step::Spent { state, .. } = moment.spend(moment.full(), burst) else {
@@ -321,7 +342,10 @@ fn a_quota_of_any_size_is_counted_or_refused_with_an_error() {
                 };
                 assert!(!moment.idle(state), "{quota}");
                 assert_eq!(moment.remaining(state), 0, "{quota}");
-                assert!(matches!(moment.spend(state, 1), Step::Denied { .. }), "{quota}");
+                assert!(
+                    matches!(moment.spend(state, 1), Step::Denied { .. }),
+                    "{quota}"
+                );
             }
         }
     }

@@ -1,5 +1,11 @@
 //! Every order of the accesses of a few threads to one line of the table, within a bound on preemptions.
 #![cfg(fusebox_loom)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's helpers fail by panicking too"
+)]
 
 use std::time::Duration;
 
@@ -17,8 +23,13 @@ const HOUR: u64 = 3_600_000_000_000;
 fn store(burst: u64, overflow: Overflow) -> Arc<MemoryStore> {
     let quota = Quota::per_hour(1).burst(burst);
     let rules = Gcra::meter(quota, Duration::ZERO).unwrap();
-    let layout = Layout { capacity: 1, overflow };
-    Arc::new(MemoryStore::new(vec![vec![Accounts::bucket(rules, layout)]]))
+    let layout = Layout {
+        capacity: 1,
+        overflow,
+    };
+    Arc::new(MemoryStore::new(vec![vec![Accounts::bucket(
+        rules, layout,
+    )]]))
 }
 
 fn ask(store: &MemoryStore, now: u64, key: u128, act: Act) -> bool {
@@ -67,12 +78,14 @@ fn a_new_key_is_inserted_once_where_two_clocks_disagree_on_what_is_free() {
         let other = {
             let store = store.clone();
             thread::spawn(move || {
-                u32::from(ask(&store, late, 7, Act::Spend)) + u32::from(ask(&store, late, 7, Act::Spend))
+                u32::from(ask(&store, late, 7, Act::Spend))
+                    + u32::from(ask(&store, late, 7, Act::Spend))
             })
         };
         // An instant before the words of the first three are full quotas.
         let early = HOUR - HOUR / 100;
-        let mine = u32::from(ask(&store, early, 7, Act::Spend)) + u32::from(ask(&store, early, 7, Act::Spend));
+        let mine = u32::from(ask(&store, early, 7, Act::Spend))
+            + u32::from(ask(&store, early, 7, Act::Spend));
         let theirs = other.join().unwrap();
         assert_eq!(mine + theirs, 2, "one burst, whoever got it");
         assert!(!ask(&store, late, 7, Act::Spend));
@@ -114,7 +127,10 @@ fn a_key_that_shares_while_a_place_comes_free_spends_once() {
         };
         let mine = ask(&store, HOUR - HOUR / 100, 7, Act::Spend);
         let theirs = other.join().unwrap();
-        assert!(u32::from(mine) + u32::from(theirs) <= 1, "at most one quota");
+        assert!(
+            u32::from(mine) + u32::from(theirs) <= 1,
+            "at most one quota"
+        );
     });
 }
 

@@ -1,5 +1,11 @@
 //! The memory store: what it promises under floods, contention and shortage of room.
 #![cfg(not(fusebox_loom))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's helpers fail by panicking too"
+)]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -60,7 +66,10 @@ fn algorithms(quota: Quota, layout: Layout) -> [(&'static str, Accounts); 5] {
         }),
         ("fixed window", window(false)),
         ("sliding window", window(true)),
-        ("sliding log", Accounts::log(Log::new(quota).unwrap(), layout)),
+        (
+            "sliding log",
+            Accounts::log(Log::new(quota).unwrap(), layout),
+        ),
     ]
 }
 
@@ -79,14 +88,21 @@ fn every_algorithm_admits_a_keys_quota_and_no_more_while_the_clock_stands() {
 fn every_algorithm_peeks_without_spending_gives_back_and_penalises() {
     for (name, accounts) in algorithms(DAY, layout(100, Overflow::Share)) {
         let store = store(accounts);
-        let ask = |act| store.decide(&Question { detail: true, ..question(SECOND, 7, act) });
+        let ask = |act| {
+            store.decide(&Question {
+                detail: true,
+                ..question(SECOND, 7, act)
+            })
+        };
         for _ in 0..20 {
             ask(Act::Peek);
         }
         assert!((0..10).all(|_| passes(&store, SECOND, 7)), "{name}");
         assert!(!passes(&store, SECOND, 7), "{name}");
         assert_eq!(ask(Act::Peek).violated, 1, "{name}");
-        ask(Act::Refund { spent_at: Timestamp::from_nanos(SECOND) });
+        ask(Act::Refund {
+            spent_at: Timestamp::from_nanos(SECOND),
+        });
         assert!(passes(&store, SECOND, 7), "{name}");
         assert!(!passes(&store, SECOND, 7), "{name}");
         // Another key, that is only penalised.
@@ -104,14 +120,23 @@ fn all_policies_spend_or_none_does() {
         bucket(Quota::per_day(5).burst(5), roomy),
         Accounts::window(Window::new(Quota::per_day(3), false).unwrap(), roomy),
     ]]);
-    let ask = |act| store.decide(&Question { detail: true, ..question(SECOND, 7, act) });
+    let ask = |act| {
+        store.decide(&Question {
+            detail: true,
+            ..question(SECOND, 7, act)
+        })
+    };
     for _ in 0..3 {
         assert_eq!(ask(Act::Spend).violated, 0);
     }
     for _ in 0..9 {
         let refused = ask(Act::Spend);
         assert_eq!(refused.violated, 0b10);
-        assert_eq!(refused.standings.unwrap()[0].remaining, 2, "nothing was spent");
+        assert_eq!(
+            refused.standings.unwrap()[0].remaining,
+            2,
+            "nothing was spent"
+        );
     }
 }
 
@@ -124,7 +149,10 @@ fn policies_under_different_keys_are_all_or_nothing_too() {
     ]]);
     let ask = |client| {
         let keys = [Key::from_bits(client), Key::SHARED];
-        store.decide(&Question { keys: Keys::Each(&keys), ..question(SECOND, 0, Act::Spend) })
+        store.decide(&Question {
+            keys: Keys::Each(&keys),
+            ..question(SECOND, 0, Act::Spend)
+        })
     };
     let admitted = |client| (0..9).filter(|_| ask(client).violated == 0).count();
     assert_eq!(admitted(1), 5);
@@ -154,17 +182,25 @@ fn threads_together_get_what_one_would_get() {
             }
         });
         let counts = admitted.map(AtomicU64::into_inner);
-        assert!(counts.iter().all(|count| *count == 50), "{name}: {counts:?}");
+        assert!(
+            counts.iter().all(|count| *count == 50),
+            "{name}: {counts:?}"
+        );
     }
 }
 
 #[test]
 fn a_new_quota_keeps_what_was_spent() {
-    let store = store(bucket(Quota::per_second(10).burst(10), layout(10, Overflow::Share)));
+    let store = store(bucket(
+        Quota::per_second(10).burst(10),
+        layout(10, Overflow::Share),
+    ));
     assert!((0..8).all(|_| passes(&store, SECOND, 7)));
     let now = Timestamp::from_nanos(SECOND);
     // Fewer: 8 are spent already.
-    store.change(now, 0, 0, Quota::per_second(1).burst(9)).unwrap();
+    store
+        .change(now, 0, 0, Quota::per_second(1).burst(9))
+        .unwrap();
     assert!(passes(&store, SECOND, 7));
     assert!(!passes(&store, SECOND, 7));
     // From here on one per second, not ten.
@@ -193,10 +229,16 @@ fn without_room_a_new_key_is_refused_or_shares_and_an_old_one_keeps_its_debt() {
             Overflow::Share => assert!((1..=640).contains(&admitted), "{admitted}"),
         }
         assert!(field(&store, "overflowed") > before);
-        assert!(spent.iter().all(|key| !passes(&store, SECOND, *key)), "{overflow:?}");
+        assert!(
+            spent.iter().all(|key| !passes(&store, SECOND, *key)),
+            "{overflow:?}"
+        );
         // When the words are full quotas again there is room for others.
         let days = 20 * 86_400 * SECOND;
-        assert!((300..310).all(|key| passes(&store, days, key)), "{overflow:?}");
+        assert!(
+            (300..310).all(|key| passes(&store, days, key)),
+            "{overflow:?}"
+        );
         assert!(field(&store, "evicted") > 0);
     }
 }
@@ -213,7 +255,10 @@ fn a_key_that_shared_takes_what_was_spent_along() {
     // The sixteen have paid back their one by now; of the ten, few have come back.
     let later = SECOND + 3 * 8_640 * SECOND;
     let admitted = (0..20).filter(|_| passes(&store, later, late)).count();
-    assert!((2..=3).contains(&admitted), "{admitted}, which is more than came back");
+    assert!(
+        (2..=3).contains(&admitted),
+        "{admitted}, which is more than came back"
+    );
 }
 
 /// Floods a store of 100,000 keys with `keys` others, a spent client among them.
@@ -230,7 +275,10 @@ fn flood(keys: u64) {
     }
     let after = SECOND + keys * 1_000;
     for victim in &victims {
-        assert!(!passes(&store, after, *victim), "the flood has paid for a client");
+        assert!(
+            !passes(&store, after, *victim),
+            "the flood has paid for a client"
+        );
     }
     assert_eq!(field(&store, "bytes"), bytes, "memory stays at its cap");
     assert!(field(&store, "overflowed") > 0, "the flood was not one");

@@ -29,6 +29,10 @@ const MODELS: &[Model] = &[
         package: "fusebox-circuit-breaker",
         test: "loom",
     },
+    Model {
+        package: "fusebox-rate-limit",
+        test: "loom",
+    },
 ];
 
 /// The flag that swaps std's atomics and locks for the model checker's.

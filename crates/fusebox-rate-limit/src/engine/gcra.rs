@@ -11,7 +11,7 @@
 //! # Bound
 //! Over any stretch of time `T`, what was admitted and not given back costs at most
 //! `burst + rate * T`, and a tick: the clock moves in steps, so a token may be there up to one step before
-//! its time. A tick is at most 1/256 of a token, unless the burst is over 2^25. Errors do not add up. What is
+//! its time. A tick is at most 1/256 of a token, unless the burst is over 2^21. Errors do not add up. What is
 //! given back within `T` and was spent before it adds to the bound, as it does to any bucket.
 
 use std::time::Duration;
@@ -27,6 +27,8 @@ pub const MOST_BURST: u64 = 1 << 33;
 /// The most ticks of a burst. Debts of up to twice as much, and clocks that disagree, must stay far
 /// below the range of a state, so that old states can be told from new ones.
 const MOST_TICKS: u64 = 1 << 33;
+/// So many times larger a burst can be made later.
+const GROWTH: u64 = 16;
 /// Ticks per second that are more than enough: the state's range is then 388 days.
 const ENOUGH_PER_SECOND: u128 = 1 << 14;
 /// But a token is divided at least so finely, if its burst leaves room for it.
@@ -49,8 +51,6 @@ pub struct Gcra {
     unit: u64,
     /// What a queue may owe beyond the burst, in ticks.
     patience: u64,
-    /// States further ahead than this are not debts but old.
-    span: u64,
     /// Whether each request waits for those before it, however large it is itself.
     shapes: bool,
 }
@@ -62,7 +62,6 @@ pub struct Moment {
     running: Running,
     unit: u64,
     patience: u64,
-    span: u64,
     shapes: bool,
 }
 
@@ -100,15 +99,18 @@ impl Gcra {
             });
         }
         let unit = unit(quota, most);
-        let (period, ticks) = (quota.period(), quota.amount().saturating_mul(unit));
-        let pace = Pace::new(ticks, period, burst.saturating_mul(unit));
-        let skew = pace.running().ticks_in(SKEW);
-        let span = most.saturating_mul(unit).saturating_mul(4).saturating_add(skew);
+        let ticks = quota.amount().saturating_mul(unit);
+        let limit = burst.saturating_mul(unit);
+        let patience = owed.saturating_mul(unit);
         Ok(Self {
-            pace,
+            pace: Pace::new(
+                ticks,
+                quota.period(),
+                limit,
+                span(quota, unit, limit + patience),
+            ),
             unit,
-            patience: owed.saturating_mul(unit),
-            span: span.min(1 << (STATE_BITS - 1)),
+            patience,
             shapes,
         })
     }
@@ -116,12 +118,12 @@ impl Gcra {
     /// Changes rate and burst from `now` on. What clients have spent stays spent, token for token.
     ///
     /// # Errors
-    /// As for a new one; also when the new burst is so much larger than the first one that states could
-    /// not be told from old ones any more. Nothing is changed then.
+    /// As for a new one; also when the new burst or rate is beyond what can be counted in the ticks that were right
+    /// for the first one (sixteen times its burst can). Nothing is changed then.
     pub fn change(&self, now: Timestamp, quota: Quota) -> Result<(), QuotaError> {
         quota.check()?;
         let burst = if self.shapes { 1 } else { quota.burst_size() };
-        let most = (self.span / 4).saturating_sub(self.patience) / self.unit;
+        let most = (MOST_TICKS - self.patience) / self.unit;
         if burst > most {
             return Err(QuotaError::TooMany {
                 field: "burst",
@@ -129,14 +131,17 @@ impl Gcra {
                 most,
             });
         }
-        let ticks = u128::from(quota.amount()) * u128::from(self.unit);
-        if ticks > quota.period().as_nanos() {
-            let (amount, period) = (quota.amount(), quota.period());
+        let (amount, period) = (quota.amount(), quota.period());
+        let ticks = u128::from(amount) * u128::from(self.unit);
+        let Some(ticks) = u64::try_from(ticks)
+            .ok()
+            .filter(|_| ticks <= period.as_nanos())
+        else {
             return Err(QuotaError::TooFast { amount, period });
-        }
-        let ticks = quota.amount().saturating_mul(self.unit);
+        };
         let limit = burst.saturating_mul(self.unit);
-        self.pace.change(now, ticks, quota.period(), limit);
+        let span = span(quota, self.unit, limit + self.patience);
+        self.pace.change(now, ticks, period, limit, span);
         Ok(())
     }
 
@@ -150,7 +155,6 @@ impl Gcra {
             running,
             unit: self.unit,
             patience: self.patience,
-            span: self.span,
             shapes: self.shapes,
         }
     }
@@ -175,7 +179,7 @@ impl Moment {
     #[inline]
     const fn debt(&self, state: u64) -> u64 {
         let ahead = state.wrapping_sub(self.now) & STATE_MASK;
-        if ahead > self.span { 0 } else { ahead }
+        if ahead > self.running.span { 0 } else { ahead }
     }
 
     #[inline]
@@ -191,7 +195,11 @@ impl Moment {
         let cost = cost.saturating_mul(self.unit);
         let debt = self.debt(state);
         // A shaper lets each start when those before it are through, so its own size does not count.
-        let due = if self.shapes && cost > burst { burst } else { cost };
+        let due = if self.shapes && cost > burst {
+            burst
+        } else {
+            cost
+        };
         if due > burst {
             return Step::Denied { wait: u64::MAX };
         }
@@ -202,7 +210,7 @@ impl Moment {
             };
         }
         let owed = debt.saturating_add(cost);
-        if owed > self.span {
+        if owed > self.running.span {
             return Step::Denied { wait: u64::MAX };
         }
         Step::Spent {
@@ -223,9 +231,17 @@ impl Moment {
     #[must_use]
     pub const fn penalise(&self, state: u64, cost: u64) -> u64 {
         let debt = self.debt(state);
-        let most = self.running.limit.saturating_add(self.patience).saturating_mul(2);
+        let most = self
+            .running
+            .limit
+            .saturating_add(self.patience)
+            .saturating_mul(2);
         let most = if most > debt { most } else { debt };
-        let most = if most > self.span { self.span } else { most };
+        let most = if most > self.running.span {
+            self.running.span
+        } else {
+            most
+        };
         let owed = debt.saturating_add(cost.saturating_mul(self.unit));
         self.owing(if owed > most { most } else { owed })
     }
@@ -259,11 +275,21 @@ fn tokens_in(quota: Quota, time: Duration) -> u64 {
     u64::try_from(tokens).unwrap_or(u64::MAX)
 }
 
+/// How far ahead of the clock a state may be: debts, penalties, and clocks that disagree.
+fn span(quota: Quota, unit: u64, most: u64) -> u64 {
+    let ticks =
+        SKEW.as_nanos() * u128::from(quota.amount()) * u128::from(unit) / quota.period().as_nanos();
+    let skew = u64::try_from(ticks).unwrap_or(u64::MAX);
+    most.saturating_mul(4)
+        .saturating_add(skew)
+        .min(1 << (STATE_BITS - 1))
+}
+
 /// How many ticks a token has.
 fn unit(quota: Quota, most: u64) -> u64 {
     let (amount, period) = (u128::from(quota.amount().max(1)), quota.period().as_nanos());
     let enough = ENOUGH_PER_SECOND * period / (amount * 1_000_000_000);
-    let finest = u128::from(MOST_TICKS / most.max(1)).min(period / amount);
+    let finest = u128::from(MOST_TICKS / GROWTH / most.max(1)).min(period / amount);
     let unit = enough.max(COARSEST).min(finest).max(1);
     u64::try_from(unit).unwrap_or(1)
 }

@@ -51,6 +51,14 @@ impl Log {
         moments.retain(|moment| now.saturating_sub(*moment) < self.window);
     }
 
+    /// Whether nothing lies within the window.
+    #[must_use]
+    pub fn is_over(&self, moments: &[u64], now: Timestamp) -> bool {
+        moments
+            .last()
+            .is_none_or(|last| now.as_nanos().saturating_sub(*last) >= self.window)
+    }
+
     /// Spends `cost`, if the window has room for it. `moments` must have been
     /// [expired](Self::expire).
     ///

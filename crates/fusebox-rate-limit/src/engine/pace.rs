@@ -10,13 +10,13 @@
 
 use std::time::Duration;
 
-use fusebox_core::{Timestamp, time::nanos};
+use fusebox_core::Timestamp;
 
 use super::steady::Steady;
 
-/// A clock whose speed can be changed while it is read, and one number that changes with it.
+/// A clock whose speed can be changed while it is read, and two numbers that change with it.
 #[derive(Debug)]
-pub(super) struct Pace(Steady<4>);
+pub(super) struct Pace(Steady<5>);
 
 /// A clock at one moment: how fast it runs, and the number that goes with the speed.
 #[derive(Clone, Copy, Debug)]
@@ -25,35 +25,46 @@ pub(super) struct Running {
     base: u64,
     /// Ticks per nanosecond, as a fraction of 2^64.
     speed: u64,
-    /// The number: a limit, in whatever unit the algorithm likes.
+    /// A limit, in whatever unit the algorithm likes.
     pub(super) limit: u64,
+    /// How far ahead of the clock a state may be; it only grows.
+    pub(super) span: u64,
 }
 
 impl Pace {
     /// A clock at zero that makes `ticks` per `period` (at most one per nanosecond).
-    pub(super) fn new(ticks: u64, period: Duration, limit: u64) -> Self {
-        Self(Steady::new([0, 0, speed(ticks, period), limit]))
+    pub(super) fn new(ticks: u64, period: Duration, limit: u64, span: u64) -> Self {
+        Self(Steady::new([0, 0, speed(ticks, period), limit, span]))
     }
 
     #[inline]
     pub(super) fn running(&self) -> Running {
-        let [since, base, speed, limit] = self.0.get();
+        let [since, base, speed, limit, span] = self.0.get();
         Running {
             since,
             base,
             speed,
             limit,
+            span,
         }
     }
 
     /// From `now` on it makes `ticks` per `period`. It neither jumps nor forgets.
-    pub(super) fn change(&self, now: Timestamp, ticks: u64, period: Duration, limit: u64) {
-        self.0.change(|[since, base, before, old]| {
+    pub(super) fn change(
+        &self,
+        now: Timestamp,
+        ticks: u64,
+        period: Duration,
+        limit: u64,
+        span: u64,
+    ) {
+        self.0.change(|[since, base, before, old, widest]| {
             let running = Running {
                 since,
                 base,
                 speed: before,
                 limit: old,
+                span: widest,
             };
             // Two changes whose callers read the clock in the other order must not turn it back.
             let now = now.as_nanos().max(since);
@@ -62,6 +73,8 @@ impl Pace {
                 running.ticks(Timestamp::from_nanos(now)),
                 speed(ticks, period),
                 limit,
+                // Debts of before may still be that far ahead.
+                span.max(widest),
             ]
         });
     }
@@ -84,17 +97,13 @@ impl Running {
         let nanos = (u128::from(ticks) << 64).div_ceil(u128::from(self.speed.max(1)));
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
-
-    /// How many whole ticks the clock makes in `time`.
-    pub(super) fn ticks_in(&self, time: Duration) -> u64 {
-        high(nanos(time), self.speed)
-    }
 }
 
-/// `ticks` per `period` as a fraction of 2^64 per nanosecond, rounded down: never faster than asked.
+/// `ticks` per `period` as a fraction of 2^64 per nanosecond. Rounded up: what that adds is less than a
+/// tick in 584 years, and a time that divides evenly comes out even.
 fn speed(ticks: u64, period: Duration) -> u64 {
-    let speed = (u128::from(ticks) << 64) / period.as_nanos().max(1);
-    u64::try_from(speed).unwrap_or(u64::MAX).max(1)
+    let speed = (u128::from(ticks) << 64).div_ceil(period.as_nanos().max(1));
+    u64::try_from(speed).unwrap_or(u64::MAX)
 }
 
 #[inline]
@@ -112,11 +121,11 @@ mod tests {
 
     #[test]
     fn runs_at_its_speed_and_goes_on_from_where_it_was_when_that_changes() {
-        let pace = Pace::new(1_000, Duration::from_secs(1), 7);
+        let pace = Pace::new(1_000, Duration::from_secs(1), 7, 0);
         // Rounded down once, and once more at the change.
         let close = |ticks: u64, expected: u64| ticks <= expected && ticks + 2 >= expected;
         assert!(close(pace.running().ticks(at(10)), 10_000));
-        pace.change(at(10), 10, Duration::from_secs(1), 8);
+        pace.change(at(10), 10, Duration::from_secs(1), 8, 0);
         assert_eq!(pace.running().limit, 8);
         assert!(close(pace.running().ticks(at(10)), 10_000));
         assert!(close(pace.running().ticks(at(20)), 10_100));
@@ -124,8 +133,20 @@ mod tests {
     }
 
     #[test]
+    fn a_time_that_divides_evenly_comes_out_even() {
+        for (ticks, secs) in [(49_152, 3), (16_384, 60), (16_384 * 86_400, 86_400), (7, 7)] {
+            let running = Pace::new(ticks, Duration::from_secs(secs), 0, 0).running();
+            assert_eq!(
+                running.duration(ticks),
+                Duration::from_secs(secs),
+                "{ticks} in {secs}"
+            );
+        }
+    }
+
+    #[test]
     fn a_duration_is_never_too_short() {
-        let running = Pace::new(3, Duration::from_secs(1), 0).running();
+        let running = Pace::new(3, Duration::from_secs(1), 0, 0).running();
         for ticks in [1, 2, 3, 1_000] {
             let after = Timestamp::ZERO + running.duration(ticks);
             assert!(running.ticks(after) >= ticks, "{ticks}");

@@ -106,7 +106,11 @@ impl Quota {
         }
         // The time that an empty bucket needs to fill, in nanoseconds; a quarter of the range leaves
         // room for debts and penalties on top of it.
-        let refill = match self.period.as_nanos().checked_mul(self.burst_size() as u128) {
+        let refill = match self
+            .period
+            .as_nanos()
+            .checked_mul(self.burst_size() as u128)
+        {
             Some(product) => product / self.amount as u128,
             None => u128::MAX,
         };
@@ -154,7 +158,8 @@ pub enum QuotaError {
         /// The cost of one request.
         cost: u64,
     },
-    /// `amount` is more than one per nanosecond of `period`.
+    /// `amount` is more than one per nanosecond of `period`; or, where a quota is changed, more than the
+    /// ticks of the first one can count.
     TooFast {
         /// The amount.
         amount: u64,
@@ -201,23 +206,38 @@ impl fmt::Display for QuotaError {
             Self::NoPeriod => f.write_str("period: must be longer than zero"),
             Self::NoBurst => f.write_str("burst: must be at least 1, got 0"),
             Self::BurstBelowCost { burst, cost } => {
-                write!(f, "burst: must be at least the cost of one request ({cost}), got {burst}")
+                write!(
+                    f,
+                    "burst: must be at least the cost of one request ({cost}), got {burst}"
+                )
             }
             Self::TooFast { amount, period } => {
-                write!(f, "amount: at most one per nanosecond, got {amount} per {period:?}")
+                write!(
+                    f,
+                    "amount: faster than the clock can count, got {amount} per {period:?}"
+                )
             }
             Self::Overflow { period, burst } => {
-                write!(f, "burst: a burst of {burst} with a period of {period:?} takes too long to refill")
+                write!(
+                    f,
+                    "burst: a burst of {burst} with a period of {period:?} takes too long to refill"
+                )
             }
             Self::TooMany { field, given, most } => {
                 write!(f, "{field}: this algorithm counts to {most}, got {given}")
             }
             Self::Fixed { limit } => {
-                write!(f, "amount: an exact log keeps the limit it was made with ({limit})")
+                write!(
+                    f,
+                    "amount: an exact log keeps the limit it was made with ({limit})"
+                )
             }
             Self::Unknown => f.write_str("policy: there is none of that name"),
             Self::WindowTooShort { given, least } => {
-                write!(f, "period: a window must be at least {least:?}, got {given:?}")
+                write!(
+                    f,
+                    "period: a window must be at least {least:?}, got {given:?}"
+                )
             }
         }
     }
@@ -238,15 +258,24 @@ mod tests {
             (Quota::per_second(1).burst(0), QuotaError::NoBurst),
             (
                 Quota::per(2_000_000_000, second),
-                QuotaError::TooFast { amount: 2_000_000_000, period: second },
+                QuotaError::TooFast {
+                    amount: 2_000_000_000,
+                    period: second,
+                },
             ),
             (
                 Quota::per(1, Duration::MAX),
-                QuotaError::Overflow { period: Duration::MAX, burst: 1 },
+                QuotaError::Overflow {
+                    period: Duration::MAX,
+                    burst: 1,
+                },
             ),
             (
                 Quota::per_day(1).burst(u64::MAX),
-                QuotaError::Overflow { period: Duration::from_secs(86_400), burst: u64::MAX },
+                QuotaError::Overflow {
+                    period: Duration::from_secs(86_400),
+                    burst: u64::MAX,
+                },
             ),
         ] {
             assert_eq!(quota.check(), Err(error), "{quota}");

@@ -73,7 +73,7 @@ impl Window {
     pub fn new(quota: Quota, sliding: bool) -> Result<Self, QuotaError> {
         check(quota)?;
         let division = quota.period().as_nanos().ilog2().min(FINEST);
-        let pace = Pace::new(1 << division, quota.period(), quota.amount());
+        let pace = Pace::new(1 << division, quota.period(), quota.amount(), 0);
         let skew = SKEW.as_nanos() / quota.period().as_nanos();
         Ok(Self {
             pace,
@@ -96,7 +96,7 @@ impl Window {
             return Err(QuotaError::WindowTooShort { given, least });
         }
         self.pace
-            .change(now, 1 << self.division, quota.period(), quota.amount());
+            .change(now, 1 << self.division, quota.period(), quota.amount(), 0);
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! The table of the exact logs: a few keys in each set, a lock for each set.
 //!
 //! A log is as long as its limit, so it cannot be one word that is swapped. The lock is shared by the
-//! eight keys of a set and by nobody else.
+//! few keys of a set and by nobody else.
 
 use fusebox_core::{
     Timestamp,
@@ -11,9 +11,10 @@ use fusebox_core::{
 use super::table::{NoPlace, Overflow};
 use crate::engine::log::Log;
 
-const WAYS: usize = 8;
-/// As in the table of words: half full, hardly ever is there no place.
-const PLACES_PER_KEY: usize = 2;
+/// Sets of sixteen, a third of them taken: when as many keys are active as there is room for, one set in
+/// thirty thousand has more than its places.
+const WAYS: usize = 16;
+const PLACES_PER_KEY: usize = 3;
 
 #[derive(Debug)]
 pub(crate) struct LogTable {
@@ -70,17 +71,13 @@ impl LogTable {
         };
         let set = &mut *lock(set);
         log.expire(&mut set.shared, now);
-        let mut free = None;
-        let mut known = None;
-        for (at, entry) in set.logs.iter_mut().enumerate() {
-            log.expire(&mut entry.moments, now);
-            if entry.moments.is_empty() {
-                free = free.or(Some(at));
-            } else if entry.hash == hash {
-                known = Some(at);
-            }
-        }
-        let Some(at) = known.or(free) else {
+        let known = set.logs.iter().position(|entry| entry.hash == hash);
+        let free = || {
+            set.logs
+                .iter()
+                .position(|entry| log.is_over(&entry.moments, now))
+        };
+        let Some(at) = known.or_else(free) else {
             set.overflowed += 1;
             return match self.overflow {
                 Overflow::Share => Ok(step(&mut set.shared)),
@@ -90,7 +87,9 @@ impl LogTable {
         let Some(entry) = set.logs.get_mut(at) else {
             return Err(NoPlace);
         };
-        if known.is_none() {
+        log.expire(&mut entry.moments, now);
+        // The same hash and nothing left is a new key too.
+        if entry.moments.is_empty() {
             entry.hash = hash;
             // It may have been among those who share.
             entry.moments.extend_from_slice(&set.shared);

@@ -197,8 +197,7 @@ impl Accounts {
                 })
             }
             Kind::Log(rules, table) => table.update(at.place(0), rules, at.now, |moments| {
-                let (remaining, reset) =
-                    (rules.remaining(moments), rules.reset(moments, at.now));
+                let (remaining, reset) = (rules.remaining(moments), rules.reset(moments, at.now));
                 Standing { remaining, reset }
             }),
         };
@@ -307,10 +306,7 @@ fn taken(step: Step, really: bool) -> (Option<u64>, Result<u64, u64>) {
 }
 
 #[inline]
-fn said(
-    step: Result<Result<u64, u64>, NoPlace>,
-    duration: impl FnOnce(u64) -> Duration,
-) -> Said {
+fn said(step: Result<Result<u64, u64>, NoPlace>, duration: impl FnOnce(u64) -> Duration) -> Said {
     match step {
         Ok(Ok(0)) => Said::Yes(Duration::ZERO),
         Ok(Ok(ticks)) => Said::Yes(duration(ticks)),

@@ -1,0 +1,221 @@
+//! What clients are told of their quotas.
+//!
+//! Two header fields of `draft-ietf-httpapi-ratelimit-headers` (the fields of version 11 are those of 08 and
+//! later), and the three that came before it. All are structured fields (RFC 9651) of printable ASCII,
+//! which the names of policies are checked for.
+
+use std::time::Duration;
+
+use fusebox_core::Name;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::policies::Policies;
+use crate::store::{MOST_POLICIES, Standing};
+
+const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const LEGACY_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const LEGACY_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const LEGACY_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// Which header fields tell clients of their quotas, besides `Retry-After`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum QuotaHeaders {
+    /// None.
+    #[default]
+    None,
+    /// `RateLimit` and `RateLimit-Policy` as in `draft-ietf-httpapi-ratelimit-headers-11`.
+    ///
+    /// A bucket is told as its burst, and as the time in which all of it comes back.
+    Draft11,
+}
+
+/// What is written into which answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Telling {
+    pub(crate) quotas: QuotaHeaders,
+    pub(crate) legacy: bool,
+}
+
+impl Telling {
+    /// Whether anything needs to be known of how policies stand.
+    pub(crate) const fn anything(self) -> bool {
+        self.legacy || !matches!(self.quotas, QuotaHeaders::None)
+    }
+
+    /// Adds the header fields.
+    pub(crate) fn write(
+        self,
+        headers: &mut HeaderMap,
+        policies: &Policies,
+        standings: &[Standing; MOST_POLICIES],
+    ) {
+        if self.quotas == QuotaHeaders::Draft11 {
+            let policy = list(policies.told(), |text, (name, quota, window)| {
+                item(text, name, b";q=", quota);
+                number(text, b";w=", seconds(window));
+            });
+            let limit = list(policies.names().zip(standings), |text, (name, standing)| {
+                item(text, name, b";r=", standing.remaining);
+                number(text, b";t=", seconds(standing.reset));
+            });
+            append(headers, RATELIMIT_POLICY, policy);
+            append(headers, RATELIMIT, limit);
+        }
+        if self.legacy
+            && let Some((quota, standing)) = tightest(policies, standings)
+        {
+            headers.insert(LEGACY_LIMIT, quota.into());
+            headers.insert(LEGACY_REMAINING, standing.remaining.into());
+            headers.insert(LEGACY_RESET, seconds(standing.reset).into());
+        }
+    }
+}
+
+/// The policy of which the smallest part is left.
+fn tightest(policies: &Policies, standings: &[Standing; MOST_POLICIES]) -> Option<(u64, Standing)> {
+    let quotas = policies.told().map(|(_, quota, _)| quota);
+    // a / b < c / d, without dividing.
+    quotas
+        .zip(standings.iter().copied())
+        .min_by(|(b, a), (d, c)| {
+            let left = u128::from(a.remaining) * u128::from(*d);
+            left.cmp(&(u128::from(c.remaining) * u128::from(*b)))
+        })
+}
+
+/// Members of a list, one line for all.
+fn list<T>(members: impl Iterator<Item = T>, mut write: impl FnMut(&mut Vec<u8>, T)) -> Vec<u8> {
+    // Two policies with long numbers fit.
+    let mut text = Vec::with_capacity(96);
+    for (at, member) in members.enumerate() {
+        if at > 0 {
+            text.extend_from_slice(b", ");
+        }
+        write(&mut text, member);
+    }
+    text
+}
+
+fn item(text: &mut Vec<u8>, name: &Name, parameter: &[u8], value: u64) {
+    text.push(b'"');
+    text.extend_from_slice(name.as_str().as_bytes());
+    text.push(b'"');
+    number(text, parameter, value);
+}
+
+fn number(text: &mut Vec<u8>, parameter: &[u8], value: u64) {
+    /// The largest integer of a structured field (RFC 9651, section 3.3.1).
+    const MOST: u64 = 999_999_999_999_999;
+    text.extend_from_slice(parameter);
+    let mut digits = [0; 15];
+    let mut rest = value.min(MOST);
+    let mut first = digits.len();
+    for (at, digit) in digits.iter_mut().enumerate().rev() {
+        // The remainder of a division by ten.
+        *digit = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+        rest /= 10;
+        first = at;
+        if rest == 0 {
+            break;
+        }
+    }
+    text.extend_from_slice(digits.get(first..).unwrap_or_default());
+}
+
+/// Appends, since an inner layer may have quotas of its own: both are lists.
+fn append(headers: &mut HeaderMap, name: HeaderName, text: Vec<u8>) {
+    if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(text)) {
+        headers.append(name, value);
+    }
+}
+
+/// Whole seconds, rounded up: whoever comes back then is not too early.
+fn seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Policy, Quota};
+
+    fn written(telling: Telling, policies: &[Policy], standings: &[(u64, u64)]) -> HeaderMap {
+        let policies = Policies::new(&"default".into(), policies);
+        let mut all = [Standing::default(); MOST_POLICIES];
+        for (standing, (remaining, millis)) in all.iter_mut().zip(standings) {
+            *standing = Standing {
+                remaining: *remaining,
+                reset: Duration::from_millis(*millis),
+            };
+        }
+        let mut headers = HeaderMap::new();
+        telling.write(&mut headers, &policies, &all);
+        headers
+    }
+
+    const DRAFT: Telling = Telling {
+        quotas: QuotaHeaders::Draft11,
+        legacy: false,
+    };
+
+    #[test]
+    fn the_drafts_own_examples_are_written_as_the_draft_writes_them() {
+        let burst = Policy::new("burst", Quota::per_minute(100));
+        let headers = written(DRAFT, std::slice::from_ref(&burst), &[(50, 30_000)]);
+        assert_eq!(headers["ratelimit-policy"], r#""burst";q=100;w=60"#);
+        assert_eq!(headers["ratelimit"], r#""burst";r=50;t=30"#);
+
+        let daily = Policy::new("daily", Quota::per_day(1_000));
+        let headers = written(DRAFT, &[burst, daily], &[(0, 1), (999, 36_000_000)]);
+        assert_eq!(
+            headers["ratelimit-policy"],
+            r#""burst";q=100;w=60, "daily";q=1000;w=86400"#
+        );
+        assert_eq!(
+            headers["ratelimit"],
+            r#""burst";r=0;t=1, "daily";r=999;t=36000"#
+        );
+    }
+
+    #[test]
+    fn a_bucket_is_told_as_its_burst_and_the_time_in_which_it_fills() {
+        let bucket = Policy::new("api", Quota::per_second(20).burst(50));
+        let headers = written(DRAFT, &[bucket], &[(40, 500)]);
+        assert_eq!(headers["ratelimit-policy"], r#""api";q=50;w=3"#);
+        assert_eq!(headers["ratelimit"], r#""api";r=40;t=1"#);
+    }
+
+    #[test]
+    fn the_old_headers_tell_of_the_policy_that_is_nearest_to_its_end() {
+        let telling = Telling {
+            quotas: QuotaHeaders::None,
+            legacy: true,
+        };
+        let policies = [
+            Policy::new("burst", Quota::per_second(40)),
+            Policy::new("daily", Quota::per_day(1_000)),
+        ];
+        let headers = written(telling, &policies, &[(20, 500), (100, 50_000_000)]);
+        assert_eq!(headers["x-ratelimit-limit"], "1000");
+        assert_eq!(headers["x-ratelimit-remaining"], "100");
+        assert_eq!(headers["x-ratelimit-reset"], "50000");
+        assert!(headers.get("ratelimit").is_none());
+    }
+
+    #[test]
+    fn numbers_have_at_most_fifteen_digits() {
+        for (value, digits) in [
+            (0, "=0"),
+            (9, "=9"),
+            (10, "=10"),
+            (999_999_999_999_999, "=999999999999999"),
+            (u64::MAX, "=999999999999999"),
+        ] {
+            let mut text = Vec::new();
+            number(&mut text, b"=", value);
+            assert_eq!(text, digits.as_bytes());
+        }
+    }
+}

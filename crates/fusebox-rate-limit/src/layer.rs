@@ -1,0 +1,237 @@
+use std::sync::Arc;
+
+use fusebox_http::identity::IdentityResolver;
+use fusebox_http::{Classify, Respond};
+use http::Method;
+use tower_layer::Layer;
+
+use crate::headers::{QuotaHeaders, Telling};
+use crate::limiter::RateLimiter;
+use crate::policy::{CostOf, Exempts, Head, KeyBy, TierOf, WorthOf};
+use crate::service::RateLimit;
+use crate::store::{MemoryStore, QuotaStore};
+use crate::{Ended, Tier};
+
+/// Limits the rate of HTTP and gRPC requests. Made by [`RateLimiter::layer`].
+///
+/// Every service it makes, and every clone of those, shares the one limiter. Errors stay the inner
+/// service's own: a refusal is a response (429, or gRPC `RESOURCE_EXHAUSTED`) that says when to come
+/// back, marked with a [`Rejection`](fusebox_core::Rejection) in its extensions.
+///
+/// ```
+/// use std::convert::Infallible;
+/// use bytes::Bytes;
+/// use fusebox_http::identity::PeerAddr;
+/// use fusebox_rate_limit::{Policy, Quota, QuotaHeaders, RateLimiter};
+/// use http::{Request, Response};
+/// use http_body_util::Full;
+/// use tower::{ServiceBuilder, ServiceExt, service_fn};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// async fn hello(_: Request<()>) -> Result<Response<Full<Bytes>>, Infallible> {
+///     Ok(Response::new(Full::from("hello")))
+/// }
+///
+/// let limiter = RateLimiter::builder("api")
+///     .policy(Policy::new("burst", Quota::per_minute(2)))
+///     .build()?;
+/// let layer = limiter.layer().quota_headers(QuotaHeaders::Draft11);
+/// let service = ServiceBuilder::new().layer(layer).service(service_fn(hello));
+///
+/// // A server inserts the peer's address; see `fusebox_http::identity`.
+/// let request = || Request::builder().extension(PeerAddr(([192, 0, 2, 1], 50_312).into())).body(());
+///
+/// let answer = service.clone().oneshot(request()?).await?;
+/// assert_eq!(answer.headers()["ratelimit"], r#""burst";r=1;t=30"#);
+/// let _ = service.clone().oneshot(request()?).await?;
+///
+/// let refused = service.oneshot(request()?).await?;
+/// assert_eq!(refused.status(), 429);
+/// assert_eq!(refused.headers()["retry-after"], "30");
+/// # Ok(())
+/// # }
+/// ```
+pub struct RateLimitLayer<St = MemoryStore> {
+    limiter: RateLimiter<St>,
+    rules: Rules,
+}
+
+/// How requests are counted and answered.
+#[derive(Clone)]
+pub(crate) struct Rules {
+    pub(crate) key: KeyBy,
+    pub(crate) telling: Telling,
+    /// What most users never set, apart from what each request reads.
+    pub(crate) special: Option<Arc<Special>>,
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct Special {
+    pub(crate) tier: Option<TierOf>,
+    pub(crate) cost: Option<CostOf>,
+    pub(crate) exempts: Vec<Exempts>,
+    pub(crate) exempt_methods: Vec<Method>,
+    pub(crate) settles: bool,
+    pub(crate) worth: Option<WorthOf>,
+    pub(crate) respond: Option<Arc<dyn Respond>>,
+    pub(crate) classify: Option<Arc<dyn Classify>>,
+}
+
+impl<St: QuotaStore> RateLimiter<St> {
+    /// A layer that limits HTTP and gRPC requests by the address of the peer; see
+    /// [`keyed_by`](RateLimitLayer::keyed_by) for anything else.
+    #[must_use]
+    pub fn layer(&self) -> RateLimitLayer<St> {
+        RateLimitLayer {
+            limiter: self.clone(),
+            rules: Rules {
+                key: KeyBy::Client(IdentityResolver::peer_only()),
+                telling: Telling::default(),
+                special: None,
+            },
+        }
+    }
+}
+
+impl<St> RateLimitLayer<St> {
+    /// What requests are counted under; the peer's address unless set. Behind a proxy that is the proxy:
+    /// give the resolver that knows it.
+    #[must_use]
+    pub fn keyed_by(mut self, key: KeyBy) -> Self {
+        self.rules.key = key;
+        self
+    }
+
+    /// Whose policies apply to a request. Runs for every one.
+    #[must_use]
+    pub fn tier_by(self, tier: impl Fn(&Head<'_>) -> Option<Tier> + Send + Sync + 'static) -> Self {
+        self.special(|special| special.tier = Some(Arc::new(tier)))
+    }
+
+    /// What a request costs; the limiter's usual cost unless set. A request that costs nothing passes uncounted.
+    #[must_use]
+    pub fn cost_by(self, cost: impl Fn(&Head<'_>) -> u64 + Send + Sync + 'static) -> Self {
+        self.special(|special| special.cost = Some(Arc::new(cost)))
+    }
+
+    /// Lets requests with this method pass uncounted, such as `OPTIONS`.
+    #[must_use]
+    pub fn exempt_method(self, method: Method) -> Self {
+        self.special(|special| special.exempt_methods.push(method))
+    }
+
+    /// Lets requests pass uncounted of which this is true: health checks, an operator's key.
+    #[must_use]
+    pub fn exempt_if(self, exempt: impl Fn(&Head<'_>) -> bool + Send + Sync + 'static) -> Self {
+        self.special(|special| special.exempts.push(Arc::new(exempt)))
+    }
+
+    /// Settles each request when it is over: it pays its cost before it is made, and the
+    /// [`Worth`](crate::Worth) that the handler put into its answer in the end.
+    ///
+    /// Without an answer or without a word from the handler it is worth what it cost.
+    #[must_use]
+    pub fn settle(self) -> Self {
+        self.special(|special| special.settles = true)
+    }
+
+    /// Settles each request when it is over: it pays its cost before it is made, and in the end what it
+    /// was worth by this rule.
+    ///
+    /// ```
+    /// # use fusebox_core::Outcome;
+    /// # use fusebox_rate_limit::{Policy, Quota, RateLimiter};
+    /// # let limiter = RateLimiter::builder("logins").policy(Policy::new("failed", Quota::per_minute(5))).build()?;
+    /// // Only failed logins count; until it is known, each does.
+    /// let logins = limiter.layer().settle_by(|ended| match ended.status {
+    ///     Some(status) if status == 401 => ended.cost,
+    ///     _ => 0,
+    /// });
+    /// // What the service could not do is not charged.
+    /// let fair = limiter.layer().settle_by(|ended| match ended.outcome {
+    ///     Outcome::Failure => 0,
+    ///     _ => ended.cost,
+    /// });
+    /// # let _ = (logins, fair);
+    /// # Ok::<(), fusebox_rate_limit::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn settle_by(self, worth: impl Fn(&Ended) -> u64 + Send + Sync + 'static) -> Self {
+        self.special(|special| {
+            special.settles = true;
+            special.worth = Some(Arc::new(worth));
+        })
+    }
+
+    /// Which header fields tell clients of their quotas, on success too; none unless set. `Retry-After` is sent with
+    /// every refusal that has a time.
+    #[must_use]
+    pub const fn quota_headers(mut self, headers: QuotaHeaders) -> Self {
+        self.rules.telling.quotas = headers;
+        self
+    }
+
+    /// Also sends `X-RateLimit-Limit`, `-Remaining` and `-Reset` (in seconds from now), of the policy that is
+    /// nearest to its end.
+    #[must_use]
+    pub const fn legacy_headers(mut self, legacy: bool) -> Self {
+        self.rules.telling.legacy = legacy;
+        self
+    }
+
+    /// Answers refusals with responses of one's own; see [`response`](crate::RateLimitLayer) unless set.
+    #[must_use]
+    pub fn respond(self, respond: Arc<dyn Respond>) -> Self {
+        self.special(|special| special.respond = Some(respond))
+    }
+
+    /// Judges the inner service's answers by rules of one's own;
+    /// [`Standard`](fusebox_http::Standard) unless set.
+    #[must_use]
+    pub fn classify(self, classify: Arc<dyn Classify>) -> Self {
+        self.special(|special| special.classify = Some(classify))
+    }
+
+    fn special(mut self, change: impl FnOnce(&mut Special)) -> Self {
+        let mut special = self.rules.special.as_deref().cloned().unwrap_or_default();
+        change(&mut special);
+        self.rules.special = Some(Arc::new(special));
+        self
+    }
+}
+
+impl<S, St: QuotaStore> Layer<S> for RateLimitLayer<St> {
+    type Service = RateLimit<S, St>;
+
+    fn layer(&self, inner: S) -> RateLimit<S, St> {
+        RateLimit::new(inner, self.limiter.clone(), Arc::new(self.rules.clone()))
+    }
+}
+
+impl<St> Clone for RateLimitLayer<St> {
+    fn clone(&self) -> Self {
+        Self {
+            limiter: self.limiter.clone(),
+            rules: self.rules.clone(),
+        }
+    }
+}
+
+impl<St: QuotaStore> std::fmt::Debug for RateLimitLayer<St> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RateLimitLayer")
+            .field("limiter", &self.limiter)
+            .field("rules", &self.rules)
+            .finish()
+    }
+}
+
+impl std::fmt::Debug for Rules {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rules")
+            .field("key", &self.key)
+            .field("telling", &self.telling)
+            .finish_non_exhaustive()
+    }
+}
