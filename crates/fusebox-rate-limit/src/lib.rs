@@ -85,7 +85,6 @@ mod refusal;
 #[cfg(feature = "layer")]
 mod service;
 pub mod store;
-mod sync;
 
 #[cfg(feature = "layer")]
 pub use body::ResponseBody;

@@ -1,8 +1,6 @@
 //! A few numbers that belong together, read often and changed seldom.
 
-use fusebox_core::sync::{AtomicU64, Mutex, Ordering, lock};
-
-use crate::sync::fence;
+use fusebox_core::sync::{AtomicU64, Mutex, Ordering, fence, lock};
 
 /// `N` numbers of which a reader always sees one whole generation.
 ///

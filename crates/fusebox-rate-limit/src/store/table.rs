@@ -32,9 +32,8 @@
 use std::cell::Cell;
 use std::sync::atomic::AtomicU64 as Count;
 
-use fusebox_core::sync::{AtomicU64, Ordering};
+use fusebox_core::sync::{AtomicU64, Ordering, fence};
 
-use super::super::sync::fence;
 use crate::engine::{STATE_BITS, STATE_MASK};
 
 /// A cache line. The model checker tries every order of every access: fewer words do for it.
