@@ -11,11 +11,11 @@ use tokio::{
 };
 
 use crate::{
-    CompartmentBuilder, CompartmentSnapshot, ConfigError, HoldUntil, Slot,
+    CompartmentBuilder, CompartmentSnapshot, ConfigError, Slot,
     call::Call,
     config::within,
     engine::{Entry, MOST_SLOTS, Queue, Slots},
-    threads::Threads,
+    threads::{Task, Threads},
     waiting::Waiting,
 };
 
@@ -52,7 +52,9 @@ pub(crate) struct Shared {
     pub(crate) drained: Notify,
     threads: Option<Threads>,
     mode: ModeCell,
-    hold_until: HoldUntil,
+    // Only the HTTP flavour knows of bodies.
+    #[cfg(feature = "http")]
+    hold_until: crate::HoldUntil,
     retry_after: Option<Duration>,
 }
 
@@ -95,6 +97,7 @@ impl Compartment {
             drained: Notify::new(),
             threads,
             mode: ModeCell::new(settings.mode),
+            #[cfg(feature = "http")]
             hold_until: settings.hold_until,
             retry_after: settings.retry_after,
         });
@@ -195,7 +198,7 @@ impl Compartment {
     /// The [`Rejection`] when it was not let in, or panicked.
     ///
     /// # Cancel safety
-    /// Dropped before a thread was free, it gives its slot back and the function is never called. A
+    /// Dropped before a thread was free, the function is never called and its slot is given back. A
     /// function that has begun runs to its end and keeps its slot as long.
     pub async fn run_blocking<F, T>(&self, work: F) -> Result<T, Rejection>
     where
@@ -208,19 +211,11 @@ impl Compartment {
             slot.finish(Outcome::Success);
             output
         };
-        match &self.shared.threads {
-            Some(threads) => threads
-                .spawn_blocking(work)
-                .await
-                .map_err(|lost| self.rejection(lost.kind())),
-            None => tokio::task::spawn_blocking(work).await.map_err(|error| {
-                self.rejection(if error.is_panic() {
-                    RejectionKind::Panicked
-                } else {
-                    RejectionKind::ShuttingDown
-                })
-            }),
-        }
+        let task = match &self.shared.threads {
+            Some(threads) => threads.spawn_blocking(work),
+            None => Task::blocking(work),
+        };
+        task.await.map_err(|lost| self.rejection(lost.kind()))
     }
 
     async fn here_or_there<F>(&self, work: F) -> Result<F::Output, Rejection>
@@ -349,7 +344,8 @@ impl Compartment {
         self.shared.rejection(kind)
     }
 
-    pub(crate) fn hold_until(&self) -> HoldUntil {
+    #[cfg(feature = "http")]
+    pub(crate) fn hold_until(&self) -> crate::HoldUntil {
         self.shared.hold_until
     }
 

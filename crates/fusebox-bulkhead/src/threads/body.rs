@@ -218,9 +218,15 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        panic::{AssertUnwindSafe, catch_unwind},
+        sync::LazyLock,
+    };
+
     use bytes::Bytes;
     use fusebox_testkit::{Frames, MockBody, MockError, MockFrame, assert_body, body_to_frames};
     use http_body_util::{BodyExt, Full};
+    use proptest::prelude::*;
 
     use super::*;
     use crate::threads::testing::*;
@@ -469,5 +475,101 @@ mod tests {
         let threads = threads(1);
         let mut remote = threads.body(WhichThread(false), ());
         assert_eq!(frame(&mut remote).await, Some(Ok("compartment".into())));
+    }
+
+    /// How reading a body ends.
+    #[derive(Debug, PartialEq)]
+    enum End {
+        Ended,
+        Failed,
+        Panicked,
+        GivenUp,
+    }
+
+    /// Reads at most `most` frames. Polls here: a mock body wakes whoever it kept waiting.
+    async fn read<B>(body: B, most: usize) -> (Frames, End)
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let mut body = Box::pin(body);
+        let mut frames = Frames::default();
+        for _ in 0..most {
+            let polled = std::future::poll_fn(|cx| {
+                match catch_unwind(AssertUnwindSafe(|| body.as_mut().poll_frame(cx))) {
+                    Ok(polled) => polled.map(Ok),
+                    Err(_) => Poll::Ready(Err(())),
+                }
+            });
+            let frame = match within(polled).await {
+                Ok(Some(Ok(frame))) => frame,
+                Ok(None) => return (frames, End::Ended),
+                Err(()) => return (frames, End::Panicked),
+                Ok(Some(Err(error))) => {
+                    let panicked = error.into().is::<Lost>();
+                    let end = if panicked { End::Panicked } else { End::Failed };
+                    return (frames, end);
+                }
+            };
+            match frame.into_data() {
+                Ok(data) => frames.data.push(data),
+                Err(frame) => frames
+                    .trailers
+                    .get_or_insert_default()
+                    .extend(frame.into_trailers().unwrap()),
+            }
+        }
+        (frames, End::GivenUp)
+    }
+
+    fn bodies() -> impl Strategy<Value = MockBody> {
+        let step = prop_oneof![
+            6 => "[a-c]{0,3}".prop_map(|data| MockFrame::Data(data.into())),
+            3 => Just(MockFrame::Pending),
+            1 => Just(MockFrame::trailer("x-check", "1")),
+            1 => Just(MockFrame::Error(ERROR)),
+            1 => Just(MockFrame::Panic),
+        ];
+        let steps = proptest::collection::vec(step, 0..24);
+        (steps, any::<bool>(), any::<bool>()).prop_map(|(steps, announces, hides)| {
+            let mut body = MockBody::of(steps);
+            if announces {
+                body = body.announcing_its_length();
+            }
+            if hides {
+                body = body.hiding_its_end();
+            }
+            body
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn a_body_over_there_reads_as_it_would_here(body in bodies(), most in 0_usize..24) {
+            static THREADS: LazyLock<Threads> = LazyLock::new(|| threads(2));
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                let (held, dropped) = held();
+                let inner = body.clone();
+                let started = THREADS.spawn(async move { THREADS.body(inner, held) });
+                let here = read(body.clone(), most).await;
+                let there = match within(started).await {
+                    Ok(remote) => read(remote, most).await,
+                    // In its first frame, which goes along with the head.
+                    Err(Lost::Panicked) if body.size_hint().exact().is_some() => {
+                        (Frames::default(), End::Panicked)
+                    }
+                    Err(lost) => panic!("{lost}"),
+                };
+                // What panicked with the head was not waited for here.
+                if most > 0 || there.1 != End::Panicked {
+                    prop_assert_eq!(here, there);
+                }
+                within(dropped).await;
+                Ok(())
+            })?;
+        }
     }
 }

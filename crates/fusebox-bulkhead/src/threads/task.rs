@@ -58,6 +58,17 @@ impl<T> Task<T> {
         Self(State::Running(work))
     }
 
+    /// A function on a blocking thread of the caller's own runtime. It may still be in the runtime's
+    /// queue when it is cancelled; what it holds is given back when a thread comes by.
+    #[cfg(feature = "tower")]
+    pub(crate) fn blocking<F>(function: F) -> Self
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        Self::running(tokio::task::spawn_blocking(function).into())
+    }
+
     pub(super) const fn waiting(turn: Turn<T>) -> Self {
         Self(State::Waiting(turn))
     }
@@ -114,5 +125,35 @@ impl<T> Future for Running<T> {
 impl<T> Drop for Running<T> {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+#[cfg(all(test, feature = "tower"))]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::threads::testing::*;
+
+    #[test]
+    fn a_function_in_the_queue_of_the_runtime_is_not_called_when_its_task_is_dropped() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(1)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let (go_on, block) = mpsc::channel::<()>();
+            let taken = Task::blocking(move || block.recv());
+            let (held, dropped) = held();
+            let cancelled = Task::blocking(move || {
+                drop(held);
+                panic!("it was cancelled before it began");
+            });
+            drop(cancelled);
+            go_on.send(()).unwrap();
+            within(taken).await.unwrap().unwrap();
+            within(dropped).await;
+        });
     }
 }
