@@ -8,7 +8,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::LimitedConnection;
-use crate::Compartment;
+use crate::{Compartment, Slot, compartment::Admission};
 
 /// Caps the open connections of a connector. Made by [`Compartment::connection_layer`].
 ///
@@ -80,9 +80,17 @@ where
         // The instance that is ready connects; the next caller gets a clone.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
-        let compartment = self.compartment.clone();
+        // Not in the future: the call has its place from here on, and tells its end if it is dropped.
+        let admission = match self.compartment.enter() {
+            Ok(call) => Admission::Admitted(call),
+            Err(now) => self.compartment.without_a_slot(now),
+        };
         Box::pin(async move {
-            let slot = compartment.acquire().await?;
+            let slot = match admission {
+                Admission::Admitted(call) => Slot::new(call),
+                Admission::Queued(waiting) => Slot::new(waiting.await?),
+                Admission::Refused(rejection) => return Err(rejection.into()),
+            };
             match inner.call(target).await {
                 Ok(connection) => Ok(LimitedConnection::new(connection, slot)),
                 Err(error) => {
