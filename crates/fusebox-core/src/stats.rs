@@ -27,14 +27,12 @@ use crate::{Call, Outcome, RejectionKind, Timestamp, Value, Verdict, time::nanos
 const PERIOD: Duration = Duration::from_secs(60);
 /// Past this many, shards cost memory (about 52 KB each) and bring nothing.
 const MOST_SHARDS: usize = 16;
-/// Every so many calls of a bucket the time is looked at, and at every first one: converting a reading
-/// of the clock is half the price of a record. A period can be late to end by as many calls.
-const LOOKS_AT_THE_TIME: u32 = 16;
-
 /// The counters and histograms of one handle.
 #[derive(Debug)]
 pub struct Stats {
     shards: Box<[Shard]>,
+    /// One less than there are shards, which are a power of two.
+    mask: usize,
     /// Which of the two periods of every shard collects.
     current: AtomicUsize,
     /// When it is to change, in nanoseconds.
@@ -78,6 +76,7 @@ impl Stats {
         let shards = threads.next_power_of_two().min(MOST_SHARDS);
         Self {
             shards: (0..shards).map(|_| Shard::default()).collect(),
+            mask: shards - 1,
             current: AtomicUsize::new(0),
             rotate_at: AtomicU64::new(0),
             reading: Mutex::new(()),
@@ -87,54 +86,43 @@ impl Stats {
     /// Records one call that was refused, or is over.
     #[inline]
     pub fn record(&self, now: Timestamp, call: &Call) {
-        self.record_at(|| now, call);
-    }
-
-    /// Records one call that was refused, or is over; `now` is asked only once in a while.
-    #[inline(always)]
-    pub fn record_at(&self, now: impl FnOnce() -> Timestamp, call: &Call) {
         let Some(shard) = self.shard() else { return };
         if let Verdict::Refused { kind, enforced } = call.verdict {
             shard.counters.refused(kind, enforced);
         }
-        match call.outcome {
-            Some(outcome) => {
-                if let Some(count) = shard.counters.outcomes.get(outcome.index()) {
-                    count.fetch_add(1, Ordering::Relaxed);
-                }
-                self.ran(shard, now, call.ran);
-                if !call.waited.is_zero() {
-                    self.waited(shard, call.waited, false);
-                }
-            }
-            // A call that waited and was then refused: its wait belongs to the picture of the queue.
-            None if !call.waited.is_zero() => {
-                self.rotate(now());
-                self.waited(shard, call.waited, true);
-            }
-            None => {}
+        if let Some(outcome) = call.outcome {
+            self.ended(shard, now, nanos(call.ran), outcome);
+        }
+        if !call.waited.is_zero() {
+            self.waited(shard, now, call);
+        }
+    }
+
+    /// Records one call that was admitted at once and is over.
+    #[inline]
+    pub fn record_admitted(&self, started: Timestamp, ended: Timestamp, outcome: Outcome) {
+        if let Some(shard) = self.shard() {
+            let ran = ended.as_nanos().saturating_sub(started.as_nanos());
+            self.ended(shard, ended, ran, outcome);
         }
     }
 
     #[inline]
-    fn ran(&self, shard: &Shard, now: impl FnOnce() -> Timestamp, ran: Duration) {
-        let bucket = self.period(shard).latency.of(ran);
-        if bucket
-            .load(Ordering::Relaxed)
-            .is_multiple_of(LOOKS_AT_THE_TIME)
-        {
-            self.rotate(now());
-            self.period(shard).latency.count(ran);
-        } else {
-            bucket.fetch_add(1, Ordering::Relaxed);
+    fn ended(&self, shard: &Shard, now: Timestamp, ran: u64, outcome: Outcome) {
+        if let Some(count) = shard.counters.outcomes.get(outcome.index()) {
+            count.fetch_add(1, Ordering::Relaxed);
         }
+        self.rotate(now);
+        self.period(shard).latency.count(ran);
     }
 
     #[cold]
-    fn waited(&self, shard: &Shard, waited: Duration, refused: bool) {
+    fn waited(&self, shard: &Shard, now: Timestamp, call: &Call) {
+        self.rotate(now);
         let period = self.period(shard);
-        period.wait.count(waited);
-        if refused {
+        period.wait.count(nanos(call.waited));
+        if call.outcome.is_none() {
+            // Its wait belongs to the picture of the queue all the same.
             let refused = &period.refused_after_waiting;
             refused.fetch_add(1, Ordering::Relaxed);
         }
@@ -143,7 +131,7 @@ impl Stats {
     /// The calling thread's shard.
     #[inline]
     fn shard(&self) -> Option<&Shard> {
-        self.shards.get(thread_index() & (self.shards.len() - 1))
+        self.shards.get(thread_index() & self.mask)
     }
 
     /// The period of a shard that collects now.
@@ -158,16 +146,21 @@ impl Stats {
     }
 
     /// Ends the period if it is over.
+    #[inline]
     fn rotate(&self, now: Timestamp) {
-        if now.as_nanos() >= self.rotate_at.load(Ordering::Relaxed)
-            // Whoever else holds it ends the period as well, or sums up and will not be long.
-            && let Ok(reading) = self.reading.try_lock()
-        {
-            self.end_period(now, &reading);
+        if now.as_nanos() >= self.rotate_at.load(Ordering::Relaxed) {
+            self.try_to_end_period(now);
         }
     }
 
     #[cold]
+    fn try_to_end_period(&self, now: Timestamp) {
+        // Whoever else holds it ends the period as well, or sums up and will not be long.
+        if let Ok(reading) = self.reading.try_lock() {
+            self.end_period(now, &reading);
+        }
+    }
+
     fn end_period(&self, now: Timestamp, _reading: &MutexGuard<'_, ()>) {
         let due = Timestamp::from_nanos(self.rotate_at.load(Ordering::Relaxed));
         if now < due {
@@ -270,24 +263,16 @@ const LINEAR_BITS: u32 = 7;
 const BUCKETS: usize = ((32 - LINEAR_BITS as usize) + 1) << LINEAR_BITS;
 
 impl Buckets {
-    /// The bucket of a duration.
+    /// Counts a duration in its bucket.
     #[inline]
-    fn of(&self, time: Duration) -> &AtomicU32 {
-        // A whole second is rare, and it is what would make the product and the bound necessary.
-        let units = match time.as_secs() {
-            0 => time.subsec_nanos() >> UNIT_BITS,
-            _ => long(time),
-        };
+    fn count(&self, nanos: u64) {
+        let units = (nanos >> UNIT_BITS).min(MOST_UNITS) as u32;
         // Below 256 units a bucket is one unit wide; from there its width doubles with each power of two.
         let width_bits = 24 - (units | 1 << LINEAR_BITS).leading_zeros();
         let index = (width_bits << LINEAR_BITS) + (units >> width_bits);
-        let [first, ..] = &*self.0;
-        self.0.get(index as usize).unwrap_or(first)
-    }
-
-    #[inline]
-    fn count(&self, time: Duration) {
-        self.of(time).fetch_add(1, Ordering::Relaxed);
+        if let Some(bucket) = self.0.get(index as usize) {
+            bucket.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn clear(&self) {
@@ -321,11 +306,6 @@ impl Default for Buckets {
 fn histogram() -> Histogram<u64> {
     // Two digits make the very buckets that are added up here.
     Histogram::new_with_bounds(1, MOST_UNITS, 2).expect("constant bounds are valid")
-}
-
-#[cold]
-fn long(time: Duration) -> u32 {
-    u32::try_from(nanos(time) >> UNIT_BITS).unwrap_or(u32::MAX)
 }
 
 /// A small number for the calling thread, the same for all handles.
@@ -576,21 +556,6 @@ mod tests {
         let snapshot = stats.snapshot(at(1));
         assert_eq!((snapshot.latency.count, snapshot.wait.count), (1, 2));
         assert_eq!(snapshot.wait.p50, Duration::ZERO);
-    }
-
-    #[test]
-    fn the_time_is_not_asked_at_every_call() {
-        let stats = Stats::new();
-        let asked = Cell::new(0);
-        for _ in 0..160 {
-            let now = || {
-                asked.set(asked.get() + 1);
-                at(1)
-            };
-            stats.record_at(now, &call(Duration::from_micros(5), Duration::ZERO));
-        }
-        assert_eq!(asked.get(), 10);
-        assert_eq!(stats.snapshot(at(1)).latency.count, 160);
     }
 
     #[test]

@@ -67,11 +67,16 @@ pub const fn nanos(of: Duration) -> u64 {
 }
 
 #[cfg(feature = "tokio")]
-pub use clock::{Clock, Moment};
+pub use clock::Clock;
 
 #[cfg(feature = "tokio")]
 mod clock {
-    use std::time::Duration;
+    use std::{
+        hash::{Hash, Hasher},
+        time::Duration,
+    };
+
+    use tokio::time::Instant;
 
     use super::{Timestamp, nanos};
 
@@ -82,15 +87,22 @@ mod clock {
     /// Every handle owns one; copies agree with each other.
     #[derive(Clone, Copy, Debug)]
     pub struct Clock {
-        origin: tokio::time::Instant,
+        origin: Instant,
+        /// The number inside the origin, if instants show it.
+        number: Option<u64>,
     }
 
     impl Clock {
         /// A clock whose origin is now.
         #[must_use]
         pub fn new() -> Self {
+            Self::from(Instant::now())
+        }
+
+        fn from(origin: Instant) -> Self {
             Self {
-                origin: tokio::time::Instant::now(),
+                origin,
+                number: shows_its_number(origin).then(|| number(origin)),
             }
         }
 
@@ -98,24 +110,16 @@ mod clock {
         #[inline]
         #[must_use]
         pub fn now(&self) -> Timestamp {
-            self.at(self.read())
+            let now = Instant::now();
+            match self.number {
+                Some(origin) => Timestamp(number(now).saturating_sub(origin)),
+                None => self.subtract(now),
+            }
         }
 
-        /// Reads the clock and leaves it at that.
-        ///
-        /// To turn a reading into a [`Timestamp`] costs more than to take it, and a call that is only
-        /// timed needs the difference of two readings and no timestamp at all.
-        #[inline]
-        #[must_use]
-        pub fn read(&self) -> Moment {
-            Moment(tokio::time::Instant::now())
-        }
-
-        /// The timestamp of a reading.
-        #[inline]
-        #[must_use]
-        pub fn at(&self, moment: Moment) -> Timestamp {
-            Timestamp(nanos(moment.since(Moment(self.origin))))
+        #[cold]
+        fn subtract(&self, now: Instant) -> Timestamp {
+            Timestamp(nanos(now.saturating_duration_since(self.origin)))
         }
 
         /// The instant a timer of tokio needs for `at`.
@@ -123,29 +127,112 @@ mod clock {
         /// A point too far away for the platform is a day from now: every user of a timer here
         /// looks at the clock again when it fires.
         #[must_use]
-        pub fn instant(&self, at: Timestamp) -> tokio::time::Instant {
+        pub fn instant(&self, at: Timestamp) -> Instant {
             self.origin
                 .checked_add(Duration::from_nanos(at.0))
-                .unwrap_or_else(|| tokio::time::Instant::now() + Duration::from_secs(86_400))
-        }
-    }
-
-    /// A reading of a [`Clock`], before it is a [`Timestamp`].
-    #[derive(Clone, Copy, Debug)]
-    pub struct Moment(tokio::time::Instant);
-
-    impl Moment {
-        /// How long after `earlier` this is; zero when it is not after it.
-        #[inline]
-        #[must_use]
-        pub fn since(self, earlier: Self) -> Duration {
-            self.0.saturating_duration_since(earlier.0)
+                .unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400))
         }
     }
 
     impl Default for Clock {
         fn default() -> Self {
             Self::new()
+        }
+    }
+
+    /// The number inside an instant, in nanoseconds since an origin of its own, as its `Hash` shows it.
+    ///
+    /// An instant can only be asked for its distance from another one, and that subtraction costs as
+    /// much as reading the clock: each layer would pay it twice a call. Its seconds and nanoseconds are
+    /// what it feeds to a hasher, and a hasher that keeps them costs nothing. Nothing promises that, so
+    /// [`shows_its_number`] tries it out before a clock relies on it.
+    #[inline]
+    fn number(instant: Instant) -> u64 {
+        let mut parts = Parts::default();
+        instant.hash(&mut parts);
+        parts.finish()
+    }
+
+    /// Whether the numbers inside instants are as far apart as the instants.
+    fn shows_its_number(origin: Instant) -> bool {
+        // With and without a carry from nanoseconds to seconds, wherever the origin is between two.
+        [
+            1,
+            499_999_999,
+            999_999_999,
+            1_000_000_000,
+            86_400_000_000_001,
+        ]
+        .into_iter()
+        .all(|nanos| {
+            origin
+                .checked_add(Duration::from_nanos(nanos))
+                .is_some_and(|later| number(later).wrapping_sub(number(origin)) == nanos)
+        })
+    }
+
+    #[derive(Default)]
+    struct Parts {
+        seconds: u64,
+        nanos: u64,
+    }
+
+    impl Hasher for Parts {
+        #[inline]
+        fn write_i64(&mut self, seconds: i64) {
+            self.seconds = seconds.cast_unsigned();
+        }
+
+        #[inline]
+        fn write_u64(&mut self, seconds: u64) {
+            self.seconds = seconds;
+        }
+
+        #[inline]
+        fn write_u32(&mut self, nanos: u32) {
+            self.nanos = nanos.into();
+        }
+
+        /// Some other kind of instant: not a number that passes the trial.
+        fn write(&mut self, _bytes: &[u8]) {
+            self.seconds = 0;
+        }
+
+        #[inline]
+        fn finish(&self) -> u64 {
+            self.seconds
+                .wrapping_mul(1_000_000_000)
+                .wrapping_add(self.nanos)
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn the_number_inside_an_instant_is_found_here() {
+            assert!(Clock::new().number.is_some(), "clocks are slow here");
+        }
+
+        #[tokio::test(start_paused = true)]
+        async fn a_clock_that_has_to_subtract_says_the_same() {
+            let fast = Clock::new();
+            let slow = Clock {
+                number: None,
+                ..fast
+            };
+            for nanos in [0, 1, 999_999_999, 1_000_000_000, 3_600_000_000_001] {
+                tokio::time::advance(Duration::from_nanos(nanos)).await;
+                assert_eq!(fast.now(), slow.now());
+            }
+        }
+
+        #[test]
+        fn time_before_the_origin_is_the_origin() {
+            let hour = Duration::from_secs(3_600);
+            let clock = Clock::from(Instant::now() + hour);
+            assert_eq!(clock.now(), Timestamp::ZERO);
         }
     }
 }
