@@ -29,6 +29,7 @@ pub fn suite() -> Suite {
         cases: cases(),
         figures: vec![
             Figure::new("admit", "plain", "concurrency_limit").instructions_at_most(1.0),
+            Figure::new("http_admit", "http", "http_concurrency_limit").instructions_at_most(1.3),
             Figure::new("refuse", "plain_refusal", "load_shed_refusal").instructions_at_most(1.0),
             Figure::new(
                 "two_threads",
@@ -45,9 +46,11 @@ pub fn suite() -> Suite {
         ],
         limits: vec![
             Limit::allocations("plain", 0.0),
+            Limit::allocations("http", 0.0),
             Limit::allocations("plain_refusal", 0.0),
             // One for the verdict, one at the end for the latency.
             Limit::clock_reads("plain", 2.0),
+            Limit::clock_reads("http", 2.0),
             Limit::clock_reads("plain_refusal", 1.0),
         ],
     }
@@ -97,6 +100,12 @@ fn cases() -> Vec<Case> {
             )
         })
         .over("noop"),
+        Case::new("http", || {
+            by_hand_to_the_end(compartment(ROOMY).layer().layer(HttpNoop), || {
+                Request::new(())
+            })
+        })
+        .over("http_noop"),
         Case::new("plain_refusal", plain_refusal).over("noop"),
         Case::new("two_threads_plain", || {
             on_two_threads(compartment(ROOMY).plain_layer().layer(Noop))

@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use fusebox_core::{Call as Told, Outcome, RejectionKind, Verdict, time::Moment};
+use fusebox_core::{Call as Told, EventKind, Outcome, RejectionKind, Timestamp, Verdict};
 
 use crate::compartment::Shared;
 
@@ -12,87 +12,105 @@ use crate::compartment::Shared;
 pub(crate) struct Call {
     /// `None` once it is over.
     shared: Option<Arc<Shared>>,
-    started: Moment,
+    started: Timestamp,
+    entered: Entered,
+}
+
+/// How a call came in, as far as its end has to know.
+///
+/// Small, and the usual case is a tag alone: a call is moved several times on its way from the slot into
+/// the body that holds it.
+#[derive(Debug)]
+enum Entered {
+    /// At once, with a slot.
+    AtOnce,
+    /// In any other way.
+    Otherwise(Box<Otherwise>),
+    /// At once, with a slot that it has given back already.
+    SlotGivenBack,
+}
+
+#[derive(Debug)]
+struct Otherwise {
     waited: Duration,
+    holds_slot: bool,
     /// Why it was to be refused, if it was let through all the same.
     shadowed: Option<RejectionKind>,
-    holds_slot: bool,
 }
 
 impl Call {
-    /// Begins a call that has taken a slot.
+    /// Begins a call that found a free slot.
     #[inline]
-    pub(crate) const fn admitted(shared: Arc<Shared>, started: Moment, waited: Duration) -> Self {
+    pub(crate) const fn admitted(shared: Arc<Shared>, started: Timestamp) -> Self {
         Self {
             shared: Some(shared),
             started,
-            waited,
-            shadowed: None,
-            holds_slot: true,
+            entered: Entered::AtOnce,
+        }
+    }
+
+    /// Begins a call that waited for its slot.
+    pub(crate) fn waited(shared: Arc<Shared>, started: Timestamp, waited: Duration) -> Self {
+        Self {
+            shared: Some(shared),
+            started,
+            entered: Entered::Otherwise(Box::new(Otherwise {
+                waited,
+                holds_slot: true,
+                shadowed: None,
+            })),
         }
     }
 
     /// Begins a call that was to be refused and is let through: it takes no slot from the others.
-    pub(crate) const fn shadowed(
-        shared: Arc<Shared>,
-        started: Moment,
-        kind: RejectionKind,
-    ) -> Self {
+    pub(crate) fn shadowed(shared: Arc<Shared>, started: Timestamp, kind: RejectionKind) -> Self {
         Self {
             shared: Some(shared),
             started,
-            waited: Duration::ZERO,
-            shadowed: Some(kind),
-            holds_slot: false,
+            entered: Entered::Otherwise(Box::new(Otherwise {
+                waited: Duration::ZERO,
+                holds_slot: false,
+                shadowed: Some(kind),
+            })),
         }
     }
 
     /// The call is over. Said again, it changes nothing.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn finish(&mut self, outcome: Outcome) {
         let Some(shared) = self.shared.take() else {
             return;
         };
-        // Nearly every call; kept apart so that all but its latency is known when this is compiled.
-        if self.holds_slot && self.waited.is_zero() {
-            let now = shared.clock.read();
+        if matches!(self.entered, Entered::AtOnce) {
+            let now = shared.clock.now();
             shared.leave(now);
-            shared.tell(
-                now,
-                Told {
-                    verdict: Verdict::Admitted,
-                    outcome: Some(outcome),
-                    waited: Duration::ZERO,
-                    ran: now.since(self.started),
-                },
-            );
+            shared.reporter.report_admitted(self.started, now, outcome);
         } else {
-            self.finish_unusual(&shared, outcome);
+            self.finish_otherwise(&shared, outcome);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn finish_unusual(&self, shared: &Shared, outcome: Outcome) {
-        let now = shared.clock.read();
-        if self.holds_slot {
+    fn finish_otherwise(&mut self, shared: &Shared, outcome: Outcome) {
+        let now = shared.clock.now();
+        if self.entered.take_slot() {
             shared.leave(now);
         }
-        let verdict = self
-            .shadowed
-            .map_or(Verdict::Admitted, |kind| Verdict::Refused {
+        let (waited, shadowed) = match &self.entered {
+            Entered::Otherwise(entered) => (entered.waited, entered.shadowed),
+            Entered::AtOnce | Entered::SlotGivenBack => (Duration::ZERO, None),
+        };
+        let told = Told {
+            verdict: shadowed.map_or(Verdict::Admitted, |kind| Verdict::Refused {
                 kind,
                 enforced: false,
-            });
-        shared.tell(
-            now,
-            Told {
-                verdict,
-                outcome: Some(outcome),
-                waited: self.waited,
-                ran: now.since(self.started),
-            },
-        );
+            }),
+            outcome: Some(outcome),
+            waited,
+            ran: now.since(self.started),
+        };
+        shared.reporter.report(now, EventKind::Call(told));
     }
 
     #[cold]
@@ -109,7 +127,7 @@ impl Call {
     /// Begins now: it has waited for its request since it got its slot.
     pub(crate) fn start(&mut self) {
         if let Some(shared) = &self.shared {
-            self.started = shared.clock.read();
+            self.started = shared.clock.now();
         }
     }
 
@@ -122,9 +140,23 @@ impl Call {
     /// Gives the slot back before the call is over.
     pub(crate) fn give_slot_back(&mut self) {
         if let Some(shared) = &self.shared
-            && std::mem::take(&mut self.holds_slot)
+            && self.entered.take_slot()
         {
-            shared.leave(shared.clock.read());
+            shared.leave(shared.clock.now());
+        }
+    }
+}
+
+impl Entered {
+    /// Whether there is a slot to be given back; not twice.
+    fn take_slot(&mut self) -> bool {
+        match self {
+            Self::AtOnce => {
+                *self = Self::SlotGivenBack;
+                true
+            }
+            Self::Otherwise(entered) => std::mem::take(&mut entered.holds_slot),
+            Self::SlotGivenBack => false,
         }
     }
 }
@@ -151,9 +183,7 @@ impl std::fmt::Debug for Call {
         let compartment = self.shared.as_ref().map(|shared| shared.reporter.policy());
         f.debug_struct("Call")
             .field("compartment", &compartment)
-            .field("waited", &self.waited)
-            .field("shadowed", &self.shadowed)
-            .field("holds_slot", &self.holds_slot)
+            .field("entered", &self.entered)
             .finish_non_exhaustive()
     }
 }

@@ -2,8 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use fusebox_core::{
     Call as Told, CallError, Change, EventKind, LayerKind, Live, Mode, ModeCell, Name, Outcome,
-    Rejection, RejectionKind, Reporter, Snapshot, Verdict,
-    time::{Clock, Moment},
+    Rejection, RejectionKind, Reporter, Snapshot, Timestamp, Verdict, time::Clock,
 };
 use tokio::{
     sync::Notify,
@@ -321,9 +320,9 @@ impl Compartment {
         if !shared.mode.enforces_next() {
             return Ok(Reservation::Made(shared.shadow(now)));
         }
-        match shared.slots.enter_patiently(shared.clock.at(now)) {
+        match shared.slots.enter_patiently(now) {
             Entry::Admitted => {
-                let call = Call::admitted(shared.clone(), now, Duration::ZERO);
+                let call = Call::admitted(shared.clone(), now);
                 Ok(Reservation::Made(call))
             }
             Entry::Queued(place) => {
@@ -353,18 +352,18 @@ impl Compartment {
     ///
     /// Apart from [`without_a_slot`](Self::without_a_slot), so that the usual case is compiled into the
     /// caller and the rest is not.
-    #[inline]
-    pub(crate) fn enter(&self) -> Result<Call, Moment> {
-        let now = self.shared.clock.read();
+    #[inline(always)]
+    pub(crate) fn enter(&self) -> Result<Call, Timestamp> {
+        let now = self.shared.clock.now();
         if self.shared.slots.try_enter() {
-            Ok(Call::admitted(self.shared.clone(), now, Duration::ZERO))
+            Ok(Call::admitted(self.shared.clone(), now))
         } else {
             Err(now)
         }
     }
 
     /// No slot was free at `now`: wait, refuse, or let through in shadow mode.
-    pub(crate) fn without_a_slot(&self, now: Moment) -> Admission {
+    pub(crate) fn without_a_slot(&self, now: Timestamp) -> Admission {
         self.shared.without_a_slot(now)
     }
 }
@@ -372,22 +371,20 @@ impl Compartment {
 impl Shared {
     /// Gives a slot back.
     #[inline]
-    pub(crate) fn leave(&self, now: Moment) {
-        if self.slots.leave(|| self.clock.at(now)) {
+    pub(crate) fn leave(&self, now: Timestamp) {
+        if self.slots.leave(|| now) {
             self.drained.notify_waiters();
         }
     }
 
     /// No slot was free at `now`: wait, refuse, or let through in shadow mode.
     #[inline]
-    fn without_a_slot(self: &Arc<Self>, now: Moment) -> Admission {
+    fn without_a_slot(self: &Arc<Self>, now: Timestamp) -> Admission {
         if !self.mode.enforces_next() {
             return Admission::Admitted(self.shadow(now));
         }
-        match self.slots.enter(self.clock.at(now)) {
-            Entry::Admitted => {
-                Admission::Admitted(Call::admitted(self.clone(), now, Duration::ZERO))
-            }
+        match self.slots.enter(now) {
+            Entry::Admitted => Admission::Admitted(Call::admitted(self.clone(), now)),
             Entry::Queued(place) => Admission::Queued(Waiting::bounded(self.clone(), place, now)),
             Entry::Full => {
                 Admission::Refused(self.refuse(RejectionKind::Full, now, Duration::ZERO))
@@ -400,7 +397,7 @@ impl Shared {
     }
 
     /// No slot was free at `now`, and nobody is to wait.
-    fn at_once(self: &Arc<Self>, now: Moment) -> Result<Call, Rejection> {
+    fn at_once(self: &Arc<Self>, now: Timestamp) -> Result<Call, Rejection> {
         if self.mode.enforces_next() {
             Err(self.refuse(self.why_not(), now, Duration::ZERO))
         } else {
@@ -409,7 +406,7 @@ impl Shared {
     }
 
     #[cold]
-    fn shadow(self: &Arc<Self>, now: Moment) -> Call {
+    fn shadow(self: &Arc<Self>, now: Timestamp) -> Call {
         Call::shadowed(self.clone(), now, self.why_not())
     }
 
@@ -423,7 +420,12 @@ impl Shared {
 
     /// Tells a refusal and returns it.
     #[inline]
-    pub(crate) fn refuse(&self, kind: RejectionKind, now: Moment, waited: Duration) -> Rejection {
+    pub(crate) fn refuse(
+        &self,
+        kind: RejectionKind,
+        now: Timestamp,
+        waited: Duration,
+    ) -> Rejection {
         let told = Told {
             verdict: Verdict::Refused {
                 kind,
@@ -438,9 +440,8 @@ impl Shared {
     }
 
     #[inline]
-    pub(crate) fn tell(&self, now: Moment, told: Told) {
-        self.reporter
-            .report_at(|| self.clock.at(now), EventKind::Call(told));
+    pub(crate) fn tell(&self, now: Timestamp, told: Told) {
+        self.reporter.report(now, EventKind::Call(told));
     }
 
     #[inline]

@@ -70,7 +70,7 @@ where
 
 impl How {
     /// Judges the head of a response and lets its body hold the call.
-    #[inline]
+    #[inline(always)]
     fn guard<B: Body>(
         &self,
         response: Response<B>,

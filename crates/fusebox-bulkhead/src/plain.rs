@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use fusebox_core::{CallError, Rejection, time::Moment};
+use fusebox_core::{CallError, Rejection, Timestamp};
 use pin_project::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -97,22 +97,25 @@ where
 
     #[inline]
     fn call(&mut self, request: R) -> Self::Future {
-        let state = match self.compartment.enter() {
+        if self.compartment.threads().is_some() {
+            return self.call_over_there(request);
+        }
+        match self.compartment.enter() {
             // The call exists before the inner service is called: a panic in there gives the slot back.
-            Ok(call) if self.compartment.threads().is_none() => State::Running {
-                future: self.inner.call(request),
-                call,
+            Ok(call) => ResponseFuture {
+                state: State::Running {
+                    future: self.inner.call(request),
+                    call,
+                },
             },
-            Ok(call) => State::begin(self.ready_one(), request, call, &self.compartment),
             Err(now) => self.call_without_a_slot(request, now),
-        };
-        ResponseFuture { state }
+        }
     }
 }
 
 impl<S: Clone> PlainBulkhead<S> {
-    #[cold]
-    fn call_without_a_slot<R>(&mut self, request: R, now: Moment) -> State<S, R>
+    #[inline(never)]
+    fn call_over_there<R>(&mut self, request: R) -> ResponseFuture<S, R>
     where
         S: Service<R> + Send + 'static,
         S::Future: Send + 'static,
@@ -120,7 +123,24 @@ impl<S: Clone> PlainBulkhead<S> {
         S::Error: Send + 'static,
         R: Send + 'static,
     {
-        match self.compartment.without_a_slot(now) {
+        match self.compartment.enter() {
+            Ok(call) => State::begin(self.ready_one(), request, call, &self.compartment).into(),
+            Err(now) => self.call_without_a_slot(request, now),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn call_without_a_slot<R>(&mut self, request: R, now: Timestamp) -> ResponseFuture<S, R>
+    where
+        S: Service<R> + Send + 'static,
+        S::Future: Send + 'static,
+        S::Response: Send + 'static,
+        S::Error: Send + 'static,
+        R: Send + 'static,
+    {
+        let state = match self.compartment.without_a_slot(now) {
+            Admission::Refused(rejection) => State::Refused(rejection),
             Admission::Admitted(call) => {
                 State::begin(self.ready_one(), request, call, &self.compartment)
             }
@@ -128,8 +148,8 @@ impl<S: Clone> PlainBulkhead<S> {
                 let queued = Queued::new(waiting, self.ready_one(), request);
                 State::Waiting(Box::pin(queued), self.compartment.clone())
             }
-            Admission::Refused(rejection) => State::Refused(Some(rejection)),
-        }
+        };
+        state.into()
     }
 
     /// The instance that is ready; the next caller gets a clone, which has to become ready itself.
@@ -150,6 +170,12 @@ pub struct ResponseFuture<S: Service<R>, R> {
     pub(crate) state: State<S, R>,
 }
 
+impl<S: Service<R>, R> From<State<S, R>> for ResponseFuture<S, R> {
+    fn from(state: State<S, R>) -> Self {
+        Self { state }
+    }
+}
+
 type Answer<S, R> = Result<<S as Service<R>>::Response, CallError<<S as Service<R>>::Error>>;
 
 #[pin_project(project = Doing)]
@@ -164,7 +190,8 @@ pub(crate) enum State<S: Service<R>, R> {
     Remote(Task<Result<S::Response, S::Error>>, Compartment),
     // Boxed, so that a call that need not wait does not carry a timer about.
     Waiting(Pin<Box<Queued<S, R>>>, Compartment),
-    Refused(Option<Rejection>),
+    Refused(Rejection),
+    Over,
 }
 
 impl<S, R> State<S, R>
@@ -198,11 +225,12 @@ where
 
     /// Everything but a call that runs right here: what is to be done next, or the answer.
     #[cold]
+    #[inline(never)]
     fn poll_elsewhere(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Step<Self, Answer<S, R>>> {
-        Poll::Ready(match self.project() {
+        let step = match self.as_mut().project() {
             Doing::Remote(task, compartment) => {
                 Step::Answer(match ready!(Pin::new(task).poll(cx)) {
                     Ok(result) => result.map_err(CallError::Inner),
@@ -216,13 +244,12 @@ where
                 }
                 Err(rejection) => Step::Answer(Err(CallError::Rejected(rejection))),
             },
-            Doing::Refused(rejection) => match rejection.take() {
-                Some(rejection) => Step::Answer(Err(CallError::Rejected(rejection))),
-                None => return Poll::Pending,
-            },
-            // It is polled as itself.
-            Doing::Running { .. } => return Poll::Pending,
-        })
+            Doing::Refused(rejection) => Step::Answer(Err(CallError::Rejected(rejection.clone()))),
+            // The first is polled as itself; the last never again.
+            Doing::Running { .. } | Doing::Over => return Poll::Pending,
+        };
+        self.set(Self::Over);
+        Poll::Ready(step)
     }
 }
 
@@ -243,7 +270,10 @@ where
             if let Doing::Running { future, call } = state.as_mut().project() {
                 let result = ready!(future.poll(cx));
                 call.finish(outcome(&result));
-                return Poll::Ready(result.map_err(CallError::Inner));
+                return Poll::Ready(match result {
+                    Ok(response) => Ok(response),
+                    Err(error) => Err(CallError::Inner(error)),
+                });
             }
             match ready!(state.as_mut().poll_elsewhere(cx)) {
                 Step::Begin(running) => state.set(running),
@@ -260,6 +290,7 @@ impl<S: Service<R>, R> std::fmt::Debug for ResponseFuture<S, R> {
             State::Remote(..) => "running on the compartment's threads",
             State::Waiting(..) => "waiting",
             State::Refused(_) => "refused",
+            State::Over => "over",
         };
         f.debug_struct("ResponseFuture")
             .field("state", &state)

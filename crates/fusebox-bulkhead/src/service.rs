@@ -1,7 +1,7 @@
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use fusebox_core::time::Moment;
+use fusebox_core::Timestamp;
 use fusebox_http::Asked;
 use http::{Request, Response};
 use http_body::Body;
@@ -57,25 +57,26 @@ where
             hold_until: self.compartment.hold_until(),
             custom: self.custom.clone(),
         };
-        let state = if self.compartment.threads().is_none() {
-            match self.compartment.enter() {
-                // The call exists before the inner service is called: a panic in there gives the slot
-                // back.
-                Ok(call) => State::Running {
+        if self.compartment.threads().is_some() {
+            return self.call_over_there(request, how);
+        }
+        match self.compartment.enter() {
+            // The call exists before the inner service is called: a panic in there gives the slot back.
+            Ok(call) => ResponseFuture {
+                state: State::Running {
                     future: self.inner.call(request),
                     call: Some(call),
                 },
-                Err(now) => self.call_without_a_slot(request, now, &how),
-            }
-        } else {
-            self.call_over_there(request, &how)
-        };
-        ResponseFuture { state, how }
+                how,
+            },
+            Err(now) => self.call_without_a_slot(request, now, how),
+        }
     }
 }
 
 impl<S: Clone> Bulkhead<S> {
-    fn call_over_there<R, B>(&mut self, request: Request<R>, how: &How) -> State<S, R, B>
+    #[inline(never)]
+    fn call_over_there<R, B>(&mut self, request: Request<R>, how: How) -> ResponseFuture<S, R, B>
     where
         S: Service<Request<R>, Response = Response<B>> + Send + 'static,
         S::Future: Send + 'static,
@@ -84,18 +85,23 @@ impl<S: Clone> Bulkhead<S> {
         B: Body<Data: From<Bytes> + Send, Error: Send> + Send + 'static,
     {
         match self.compartment.enter() {
-            Ok(call) => State::begin(self.ready_one(), request, call, how, &self.compartment),
+            Ok(call) => {
+                let inner = self.ready_one();
+                let state = State::begin(inner, request, call, &how, &self.compartment);
+                ResponseFuture { state, how }
+            }
             Err(now) => self.call_without_a_slot(request, now, how),
         }
     }
 
     #[cold]
+    #[inline(never)]
     fn call_without_a_slot<R, B>(
         &mut self,
         request: Request<R>,
-        now: Moment,
-        how: &How,
-    ) -> State<S, R, B>
+        now: Timestamp,
+        how: How,
+    ) -> ResponseFuture<S, R, B>
     where
         S: Service<Request<R>, Response = Response<B>> + Send + 'static,
         S::Future: Send + 'static,
@@ -103,16 +109,18 @@ impl<S: Clone> Bulkhead<S> {
         R: Send + 'static,
         B: Body<Data: From<Bytes> + Send, Error: Send> + Send + 'static,
     {
-        match self.compartment.without_a_slot(now) {
+        let state = match self.compartment.without_a_slot(now) {
+            Admission::Refused(rejection) => State::Refused(Some(rejection)),
             Admission::Admitted(call) => {
-                State::begin(self.ready_one(), request, call, how, &self.compartment)
+                let inner = self.ready_one();
+                State::begin(inner, request, call, &how, &self.compartment)
             }
             Admission::Queued(waiting) => {
                 let queued = Queued::new(waiting, self.ready_one(), request);
                 State::Waiting(Box::pin(queued), self.compartment.clone())
             }
-            Admission::Refused(rejection) => State::Refused(Some(rejection)),
-        }
+        };
+        ResponseFuture { state, how }
     }
 
     /// The instance that is ready; the next caller gets a clone, which has to become ready itself.

@@ -5,9 +5,7 @@ use std::{
     time::Duration,
 };
 
-use fusebox_core::{
-    Call as Told, Outcome, Rejection, RejectionKind, Timestamp, Verdict, time::Moment,
-};
+use fusebox_core::{Call as Told, Outcome, Rejection, RejectionKind, Timestamp, Verdict};
 use pin_project::{pin_project, pinned_drop};
 use tokio::time::{Sleep, sleep_until};
 
@@ -26,7 +24,7 @@ use crate::{
 pub(crate) struct Waiting {
     shared: Arc<Shared>,
     place: Option<Place>,
-    arrived: Moment,
+    arrived: Timestamp,
     /// `None` for whoever waits without a bound.
     #[pin]
     timer: Option<Sleep>,
@@ -36,8 +34,8 @@ pub(crate) struct Waiting {
 
 impl Waiting {
     /// Waits as long as the compartment's queue allows.
-    pub(crate) fn bounded(shared: Arc<Shared>, place: Place, arrived: Moment) -> Self {
-        let deadline = shared.clock.at(arrived) + shared.slots.queue().max_wait;
+    pub(crate) fn bounded(shared: Arc<Shared>, place: Place, arrived: Timestamp) -> Self {
+        let deadline = arrived + shared.slots.queue().max_wait;
         let timer = sleep_until(shared.clock.instant(deadline));
         Self {
             shared,
@@ -49,7 +47,7 @@ impl Waiting {
     }
 
     /// Waits as long as it takes, on behalf of a request that is not there yet.
-    pub(crate) fn patient(shared: Arc<Shared>, place: Place, arrived: Moment) -> Self {
+    pub(crate) fn patient(shared: Arc<Shared>, place: Place, arrived: Timestamp) -> Self {
         Self {
             shared,
             place: Some(place),
@@ -66,10 +64,8 @@ impl Future for Waiting {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let shared = &**this.shared;
-        let now = shared.clock.read();
-        let mut waited = shared
-            .slots
-            .poll_turn(this.place, shared.clock.at(now), cx.waker());
+        let now = shared.clock.now();
+        let mut waited = shared.slots.poll_turn(this.place, now, cx.waker());
         if let (Waited::Pending, Some(timer)) = (waited, this.timer.as_mut().as_pin_mut())
             && timer.poll(cx).is_ready()
         {
@@ -82,7 +78,7 @@ impl Future for Waiting {
             Waited::Pending => return Poll::Pending,
             Waited::Admitted => {
                 let waited = now.since(*this.arrived);
-                return Poll::Ready(Ok(Call::admitted(this.shared.clone(), now, waited)));
+                return Poll::Ready(Ok(Call::waited(this.shared.clone(), now, waited)));
             }
             Waited::Expired => RejectionKind::QueueTimeout,
             Waited::Closed => RejectionKind::ShuttingDown,
@@ -103,8 +99,8 @@ impl PinnedDrop for Waiting {
             return;
         };
         let shared = &**this.shared;
-        let now = shared.clock.read();
-        if shared.slots.abandon(place, shared.clock.at(now)) {
+        let now = shared.clock.now();
+        if shared.slots.abandon(place, now) {
             shared.drained.notify_waiters();
         }
         if *this.told {
