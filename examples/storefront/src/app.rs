@@ -17,7 +17,7 @@ use tower_http::timeout::TimeoutLayer;
 use crate::{
     analytics::{self, Analytics, Strain},
     compartments::{ANALYTICS, JOBS, PAYMENTS, Place, Protection, Share},
-    db::{Database, Use},
+    db::{Database, Use, log},
     jobs::{self, Jobs},
     payments::{self, Payments, ledger::Ledger},
     problem::Problem,
@@ -89,6 +89,8 @@ impl Shop {
         let payments_pool = pool(&payments, Use::Payments, PAYMENTS).await?;
         let analytics_pool = pool(&analytics, Use::Analytics, ANALYTICS).await?;
         let jobs_pool = pool(&jobs, Use::Jobs, JOBS).await?;
+
+        log::stretch(&payments_pool).await?;
 
         let ledger = Arc::new(Ledger::new());
         let router = Router::new()

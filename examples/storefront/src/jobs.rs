@@ -51,7 +51,7 @@ impl Jobs {
         match job {
             Job::Settle => {
                 while self.ledger.settle(&self.pool, SETTLED_AT_ONCE).await?
-                    == SETTLED_AT_ONCE as usize
+                    == u64::from(SETTLED_AT_ONCE)
                 {}
             }
             // PASSIVE: the other kinds keep the writer out until the last reader has gone, and analytics

@@ -1,6 +1,7 @@
 //! The shop's database: one SQLite file, opened differently by each kind of traffic.
 
 pub mod generator;
+pub mod log;
 pub mod seed;
 
 use std::{

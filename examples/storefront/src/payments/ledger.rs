@@ -118,7 +118,7 @@ impl Ledger {
             return Ok(before);
         }
 
-        transfer(&mut transaction, &id, (RECEIVABLE, PENDING), created_at).await?;
+        enter(&mut transaction, &id, payment, created_at).await?;
         transaction.commit().await?;
         Ok(Paid::Now(Payment {
             id,
@@ -140,25 +140,38 @@ impl Ledger {
     /// # Cancel safety
     ///
     /// As [`Ledger::pay`]; what is not settled is found by the next call.
-    pub async fn settle(&self, pool: &SqlitePool, limit: u32) -> sqlx::Result<usize> {
+    pub async fn settle(&self, pool: &SqlitePool, limit: u32) -> sqlx::Result<u64> {
         let mut connection = pool.acquire().await?;
         let _writer = self.writer.lock().await;
         let mut transaction =
             sqlx::Connection::begin_with(&mut *connection, "BEGIN IMMEDIATE").await?;
         let settled_at = now();
-        let due: Vec<String> = sqlx::query_scalar(
-            "UPDATE payments SET settled_at = ? WHERE id IN \
-             (SELECT id FROM payments WHERE settled_at IS NULL ORDER BY id LIMIT ?) RETURNING id",
+        // Two statements for all of them: each statement is a trip to the connection's thread and back, and
+        // whoever holds the writer makes payments wait.
+        sqlx::query(
+            "WITH due AS (SELECT id, amount, currency FROM payments \
+                          WHERE settled_at IS NULL ORDER BY id LIMIT ?4) \
+             INSERT INTO ledger_entries (payment_id, account, amount, currency, posted_at) \
+             SELECT id, ?1, amount, currency, ?3 FROM due \
+             UNION ALL SELECT id, ?2, -amount, currency, ?3 FROM due",
+        )
+        .bind(PENDING)
+        .bind(AVAILABLE)
+        .bind(settled_at)
+        .bind(limit)
+        .execute(&mut *transaction)
+        .await?;
+        let settled = sqlx::query(
+            "UPDATE payments SET settled_at = ?1 WHERE id IN \
+             (SELECT id FROM payments WHERE settled_at IS NULL ORDER BY id LIMIT ?2)",
         )
         .bind(settled_at)
         .bind(limit)
-        .fetch_all(&mut *transaction)
-        .await?;
-        for id in &due {
-            transfer(&mut transaction, id, (PENDING, AVAILABLE), settled_at).await?;
-        }
+        .execute(&mut *transaction)
+        .await?
+        .rows_affected();
         transaction.commit().await?;
-        Ok(due.len())
+        Ok(settled)
     }
 
     /// Adds up what was settled today and yesterday, by day and currency.
@@ -222,21 +235,22 @@ pub async fn find(pool: &SqlitePool, id: Uuid) -> sqlx::Result<Option<Payment>> 
     .transpose()
 }
 
-/// Two entries that add up to zero: `to` is credited what `from` is debited.
-async fn transfer(
+/// Two entries that add up to zero: what the customer owes, and what is promised to the shop.
+async fn enter(
     connection: &mut SqliteConnection,
     payment_id: &str,
-    (from, to): (&str, &str),
+    payment: &NewPayment,
     posted_at: i64,
 ) -> sqlx::Result<()> {
     sqlx::query(
         "INSERT INTO ledger_entries (payment_id, account, amount, currency, posted_at) \
-         SELECT id, ?2, amount, currency, ?4 FROM payments WHERE id = ?1 \
-         UNION ALL SELECT id, ?3, -amount, currency, ?4 FROM payments WHERE id = ?1",
+         VALUES (?1, ?2, ?4, ?5, ?6), (?1, ?3, -?4, ?5, ?6)",
     )
     .bind(payment_id)
-    .bind(from)
-    .bind(to)
+    .bind(RECEIVABLE)
+    .bind(PENDING)
+    .bind(payment.amount)
+    .bind(payment.currency.code())
     .bind(posted_at)
     .execute(connection)
     .await?;
