@@ -5,11 +5,12 @@ use std::{path::Path, sync::Arc, time::Duration};
 use axum::{
     Json, Router,
     body::HttpBody as _,
-    extract::State,
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::get,
 };
+use fusebox_core::{Registry, Snapshot};
+use serde::Serialize;
 use sqlx::SqlitePool;
 use tokio::{sync::watch, task::JoinHandle};
 use tower_http::timeout::TimeoutLayer;
@@ -25,6 +26,10 @@ use crate::{
 
 /// The slowest honest request is an analytics one under load.
 const LONGEST_REQUEST: Duration = Duration::from_secs(30);
+
+/// How long a compartment may take to finish what it has begun, once nobody is let in any more. By then the
+/// requests are over: what is left are the bodies of clients that do not read.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How the shop is run.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +72,8 @@ impl Shop {
     /// The database cannot be opened, or a compartment's threads cannot be started.
     pub async fn open(directory: &Path, settings: Settings) -> anyhow::Result<Self> {
         let database = Database::prepare(directory).await?;
-        let place = |share| Place::new(share, settings.protection);
+        let registry = Registry::new();
+        let place = |share| Place::new(share, settings.protection, &registry);
         let (payments, analytics, jobs) = (place(PAYMENTS)?, place(ANALYTICS)?, place(JOBS)?);
 
         // Without compartments everybody shares one pool, as large as the three together.
@@ -92,6 +98,11 @@ impl Shop {
 
         log::stretch(&payments_pool).await?;
 
+        let pools = [
+            (PAYMENTS.name, payments_pool.clone()),
+            (ANALYTICS.name, analytics_pool.clone()),
+            (JOBS.name, jobs_pool.clone()),
+        ];
         let ledger = Arc::new(Ledger::new());
         let router = Router::new()
             .merge(payments.hold(payments::routes(Payments {
@@ -102,7 +113,7 @@ impl Shop {
                 pool: analytics_pool.clone(),
                 strain: settings.strain,
             })))
-            .merge(front(&[&payments, &analytics, &jobs]))
+            .merge(front(registry, pools.clone()))
             .fallback(|| async { Problem::not_found("there is nothing at this address") })
             // After the merges: it only reaches the routes that are there.
             .method_not_allowed_fallback(|| async {
@@ -140,12 +151,6 @@ impl Shop {
         self.router.clone()
     }
 
-    /// The compartments that there are.
-    #[must_use]
-    pub fn places(&self) -> [&Place; 3] {
-        [&self.payments, &self.analytics, &self.jobs]
-    }
-
     /// Finishes what is under way and closes the database.
     pub async fn close(self) {
         // Nobody listens any more if the runner has gone before; then it has nothing to finish either.
@@ -155,7 +160,10 @@ impl Shop {
         }
         for place in [&self.payments, &self.analytics, &self.jobs] {
             if let Some(compartment) = place.compartment() {
-                compartment.shutdown().await;
+                let cut_off = compartment.shutdown(SHUTDOWN_PATIENCE).await;
+                if cut_off > 0 {
+                    tracing::warn!("{}: {cut_off} calls were cut off", compartment.name());
+                }
             }
         }
         for pool in self.pools {
@@ -180,22 +188,42 @@ async fn own_pool(
 }
 
 /// What stands in no compartment that load can fill.
-fn front(places: &[&Place]) -> Router {
-    let places: Arc<[Place]> = places.iter().map(|place| (*place).clone()).collect();
+fn front(registry: Registry, pools: [(&'static str, SqlitePool); 3]) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
-        .route("/fusebox", get(panel))
-        .with_state(places)
+        .route(
+            "/fusebox",
+            get(move || async move { Json(Panel::now(&registry, &pools)) }),
+        )
 }
 
-async fn panel(State(places): State<Arc<[Place]>>) -> Json<Vec<serde_json::Value>> {
-    Json(
-        places
-            .iter()
-            .filter_map(Place::compartment)
-            .map(|compartment| compartment.snapshot())
-            .collect(),
-    )
+/// What the shop is like now.
+#[derive(Debug, Serialize)]
+struct Panel {
+    compartments: Vec<Snapshot>,
+    pools: Vec<Pool>,
+}
+
+/// The database connections of one kind of traffic; without compartments all three are the same.
+#[derive(Debug, Serialize)]
+struct Pool {
+    name: &'static str,
+    connections: u32,
+    idle: usize,
+}
+
+impl Panel {
+    fn now(registry: &Registry, pools: &[(&'static str, SqlitePool)]) -> Self {
+        let pools = pools.iter().map(|(name, pool)| Pool {
+            name,
+            connections: pool.size(),
+            idle: pool.num_idle(),
+        });
+        Self {
+            compartments: registry.snapshot(),
+            pools: pools.collect(),
+        }
+    }
 }
 
 /// The time limit's answer is empty; a client is owed a reason.

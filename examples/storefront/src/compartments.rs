@@ -4,9 +4,11 @@
 use std::{future::Future, time::Duration};
 
 use axum::Router;
+use fusebox_bulkhead::Compartment;
+use fusebox_core::{Registration, Registry, Rejection};
 use tower::limit::GlobalConcurrencyLimitLayer;
 
-use crate::standin::{Compartment, Refused};
+use crate::cores::Cores;
 
 /// What one kind of traffic may use.
 #[derive(Clone, Copy, Debug)]
@@ -19,8 +21,10 @@ pub struct Share {
     pub queue: (usize, Duration),
     /// Threads, and connections to the database.
     pub threads: usize,
-    /// The priority of those threads: 0 is normal, 19 the lowest.
-    pub nice: i32,
+    /// By how many steps the priority of those threads is lowered.
+    pub nice: Option<i32>,
+    /// Which of the processors those threads may use, where there is more than one.
+    pub cores: Cores,
 }
 
 /// Payments: more slots than threads, because a payment mostly waits for the disk.
@@ -29,7 +33,8 @@ pub const PAYMENTS: Share = Share {
     slots: 200,
     queue: (64, Duration::from_millis(250)),
     threads: 20,
-    nice: 0,
+    nice: None,
+    cores: Cores::FirstHalf,
 };
 
 /// Analytics: as many slots as threads, because a request computes; and at a tenth of the weight of the
@@ -39,7 +44,8 @@ pub const ANALYTICS: Share = Share {
     slots: 5,
     queue: (8, Duration::from_millis(100)),
     threads: 5,
-    nice: 10,
+    nice: Some(10),
+    cores: Cores::SecondHalf,
 };
 
 /// Jobs. Not nice: they write, and a writer that the scheduler has put aside keeps payments waiting.
@@ -48,7 +54,8 @@ pub const JOBS: Share = Share {
     slots: 10,
     queue: (10, Duration::from_secs(30)),
     threads: 10,
-    nice: 0,
+    nice: None,
+    cores: Cores::FirstHalf,
 };
 
 /// How the kinds of traffic are kept apart.
@@ -90,19 +97,12 @@ impl Place {
     /// # Errors
     ///
     /// The compartment's threads cannot be started.
-    pub fn new(share: Share, protection: Protection) -> anyhow::Result<Self> {
+    pub fn new(share: Share, protection: Protection, registry: &Registry) -> anyhow::Result<Self> {
         Ok(match protection {
             Protection::None => Self::Anywhere,
             // Global: axum asks a layer for one service per route, and each would have slots of its own.
             Protection::Semaphore => Self::Behind(GlobalConcurrencyLimitLayer::new(share.slots)),
-            Protection::Fusebox => Self::In(
-                Compartment::builder(share.name)
-                    .slots(share.slots)
-                    .queue(share.queue.0, share.queue.1)
-                    .threads(share.threads)
-                    .nice(share.nice)
-                    .build()?,
-            ),
+            Protection::Fusebox => Self::In(compartment(share, registry)?),
         })
     }
 
@@ -120,7 +120,7 @@ impl Place {
     /// # Errors
     ///
     /// The compartment is full.
-    pub async fn run<F>(&self, future: F) -> Result<F::Output, Refused>
+    pub async fn run<F>(&self, future: F) -> Result<F::Output, Rejection>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
@@ -139,4 +139,17 @@ impl Place {
             Self::Anywhere | Self::Behind(_) => None,
         }
     }
+}
+
+fn compartment(share: Share, registry: &Registry) -> anyhow::Result<Compartment> {
+    let mut settings = Compartment::builder(share.name)
+        .slots(share.slots)
+        .queue(share.queue.0, share.queue.1)
+        .threads(share.threads)
+        .registration(Registration::In(registry.clone()));
+    if let Some(steps) = share.nice {
+        settings = settings.nice(steps);
+    }
+    // Its threads inherit the processors of the one that starts them.
+    Ok(share.cores.hold(|| settings.build())?)
 }

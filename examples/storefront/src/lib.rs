@@ -7,16 +7,10 @@ pub mod analytics;
 pub mod app;
 pub mod cli;
 pub mod compartments;
+pub mod cores;
 pub mod db;
 pub mod jobs;
 pub mod payments;
 pub mod problem;
 pub mod serve;
-#[allow(
-    missing_docs,
-    clippy::all,
-    clippy::pedantic,
-    reason = "it goes when the bulkhead is here"
-)]
-pub mod standin;
 pub mod storm;
