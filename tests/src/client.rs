@@ -1,3 +1,5 @@
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty};
@@ -20,12 +22,20 @@ pub struct Connection {
 
 #[expect(clippy::unwrap_used, reason = "for tests: a panic is the report")]
 impl Connection {
-    /// Connects.
+    /// Connects to a server.
     ///
     /// # Panics
     /// When it cannot.
     pub async fn to(server: &Server) -> Self {
-        let stream = within(TcpStream::connect(server.address())).await.unwrap();
+        Self::open(server.address()).await
+    }
+
+    /// Connects.
+    ///
+    /// # Panics
+    /// When it cannot.
+    pub async fn open(address: SocketAddr) -> Self {
+        let stream = within(TcpStream::connect(address)).await.unwrap();
         let (sender, connection) = within(handshake(TokioIo::new(stream))).await.unwrap();
         let task = tokio::spawn(connection);
         Self { sender, task }

@@ -3,13 +3,17 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use fusebox_bulkhead::{Compartment, CompartmentBuilder};
 use fusebox_core::{Outcome, Registration};
 use fusebox_stack_tests::{Server, until, within};
+use http::Request;
+use http_body_util::{BodyExt, Empty};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tonic::{Code, transport::Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-type Client = HealthClient<tonic::transport::Channel>;
+type Health = HealthClient<tonic::transport::Channel>;
 
 fn builder() -> CompartmentBuilder {
     Compartment::builder("grpc").registration(Registration::Unlisted)
@@ -20,7 +24,7 @@ fn kinds() -> [CompartmentBuilder; 2] {
     [builder(), builder().threads(1)]
 }
 
-async fn serve(compartment: &Compartment) -> (Server, Client) {
+async fn serve(compartment: &Compartment) -> (Server, Health) {
     let (reporter, health) = tonic_health::server::health_reporter();
     // Whoever drops it ends every stream.
     std::mem::forget(reporter);
@@ -90,4 +94,25 @@ async fn a_call_that_fails_by_its_trailers_is_the_callers_business_or_a_failure(
     let told = compartment.snapshot().stats;
     assert_eq!(told.outcome(Outcome::Success), 1);
     assert_eq!(compartment.snapshot().in_flight, 0);
+}
+
+#[tokio::test]
+async fn the_refusal_of_a_call_is_trailers_only_on_the_wire() {
+    let compartment = builder().slots(1).build().unwrap();
+    let (server, _client) = serve(&compartment).await;
+    let _slot = compartment.try_acquire().unwrap();
+    let client = Client::builder(TokioExecutor::new())
+        .http2_only(true)
+        .build_http::<Empty<Bytes>>();
+    let request = Request::post(server.url("/grpc.health.v1.Health/Check"))
+        .header("content-type", "application/grpc")
+        .body(Empty::new())
+        .unwrap();
+    let response = within(client.request(request)).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["content-type"], "application/grpc");
+    assert_eq!(response.headers()["grpc-status"], "8");
+    let body = within(response.into_body().collect()).await.unwrap();
+    assert!(body.trailers().is_none(), "they came with the head");
+    assert!(body.to_bytes().is_empty());
 }
