@@ -2,7 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use fusebox_core::{Call as Told, EventKind, Outcome, RejectionKind, Timestamp, Verdict};
 
-use crate::compartment::Shared;
+use crate::{compartment::Shared, key::Share};
 
 /// A call under way: its slot, and the one event that tells how it ended.
 ///
@@ -36,6 +36,8 @@ struct Otherwise {
     holds_slot: bool,
     /// Why it was to be refused, if it was let through all the same.
     shadowed: Option<RejectionKind>,
+    /// What it holds of its key's.
+    share: Option<Share>,
 }
 
 impl Call {
@@ -58,6 +60,7 @@ impl Call {
                 waited,
                 holds_slot: true,
                 shadowed: None,
+                share: None,
             })),
         }
     }
@@ -71,8 +74,27 @@ impl Call {
                 waited: Duration::ZERO,
                 holds_slot: false,
                 shadowed: Some(kind),
+                share: None,
             })),
         }
+    }
+
+    /// Holds a share as long as its slot; without a slot it needs none.
+    pub(crate) fn holding(mut self, share: Share) -> Self {
+        if matches!(self.entered, Entered::AtOnce) {
+            self.entered = Entered::Otherwise(Box::new(Otherwise {
+                waited: Duration::ZERO,
+                holds_slot: true,
+                shadowed: None,
+                share: None,
+            }));
+        }
+        if let Entered::Otherwise(entered) = &mut self.entered
+            && entered.holds_slot
+        {
+            entered.share = Some(share);
+        }
+        self
     }
 
     /// The call is over. Said again, it changes nothing.
@@ -155,7 +177,10 @@ impl Entered {
                 *self = Self::SlotGivenBack;
                 true
             }
-            Self::Otherwise(entered) => std::mem::take(&mut entered.holds_slot),
+            Self::Otherwise(entered) => {
+                entered.share = None;
+                std::mem::take(&mut entered.holds_slot)
+            }
             Self::SlotGivenBack => false,
         }
     }

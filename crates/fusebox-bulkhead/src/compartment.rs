@@ -10,10 +10,11 @@ use tokio::{
 };
 
 use crate::{
-    CompartmentBuilder, CompartmentSnapshot, ConfigError, Slot,
+    CompartmentBuilder, CompartmentSnapshot, ConfigError, KeysSnapshot, Slot,
     call::Call,
     config::within,
-    engine::{Entry, MOST_SLOTS, Queue, Slots},
+    engine::{Entry, MOST_SLOTS, NoShare, Queue, Shares, Slots},
+    key::{Key, Share},
     threads::{Task, Threads},
     waiting::Waiting,
 };
@@ -49,6 +50,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) reporter: Reporter,
     pub(crate) drained: Notify,
+    pub(crate) shares: Option<Shares>,
     threads: Option<Threads>,
     mode: ModeCell,
     // Only the HTTP flavour knows of bodies.
@@ -88,12 +90,14 @@ impl Compartment {
         slots: u32,
         queue: Queue,
         threads: Option<Threads>,
+        shares: Option<Shares>,
     ) -> Self {
         let shared = Arc::new(Shared {
             slots: Slots::new(slots, queue),
             clock: Clock::new(),
             reporter: Reporter::new(LayerKind::Bulkhead, settings.name, settings.observers),
             drained: Notify::new(),
+            shares,
             threads,
             mode: ModeCell::new(settings.mode),
             #[cfg(feature = "http")]
@@ -303,6 +307,29 @@ impl Compartment {
         usize::try_from(cut_off).unwrap_or(usize::MAX)
     }
 
+    /// Lets a call in, into the line, or not at all, as one of its key's; `None` is nobody's.
+    pub(crate) fn enter_as(&self, key: Option<Key>) -> Admission {
+        let now = self.shared.clock.now();
+        let share = match self.shared.share(key) {
+            Ok(share) => share,
+            Err(kind) => return self.shared.refuse_or_shadow(kind, now),
+        };
+        let admission = if self.shared.slots.try_enter() {
+            Admission::Admitted(Call::admitted(self.shared.clone(), now))
+        } else {
+            self.without_a_slot(now)
+        };
+        match admission {
+            Admission::Admitted(call) => Admission::Admitted(call.holding(share)),
+            Admission::Queued(waiting) => Admission::Queued(waiting.holding(share)),
+            Admission::Refused(rejection) => Admission::Refused(rejection),
+        }
+    }
+
+    pub(crate) fn has_shares(&self) -> bool {
+        self.shared.shares.is_some()
+    }
+
     /// Lets a call in if there is a free slot, and refuses it otherwise, whatever the queue.
     pub(crate) fn enter_at_once(&self) -> Result<Call, Rejection> {
         self.enter().or_else(|now| self.shared.at_once(now))
@@ -405,6 +432,25 @@ impl Shared {
         }
     }
 
+    fn share(self: &Arc<Self>, key: Option<Key>) -> Result<Share, RejectionKind> {
+        let key = key.ok_or(RejectionKind::Unidentified)?;
+        if let Some(shares) = &self.shares {
+            shares.enter(key.bits()).map_err(|none| match none {
+                NoShare::Full => RejectionKind::Full,
+                NoShare::TooManyKeys => RejectionKind::TooManyKeys,
+            })?;
+        }
+        Ok(Share::new(self.clone(), key))
+    }
+
+    fn refuse_or_shadow(self: &Arc<Self>, kind: RejectionKind, now: Timestamp) -> Admission {
+        if self.mode.enforces_next() {
+            Admission::Refused(self.refuse(kind, now, Duration::ZERO))
+        } else {
+            Admission::Admitted(Call::shadowed(self.clone(), now, kind))
+        }
+    }
+
     #[cold]
     fn shadow(self: &Arc<Self>, now: Timestamp) -> Call {
         Call::shadowed(self.clone(), now, self.why_not())
@@ -466,6 +512,11 @@ impl Shared {
             max_wait: queue.max_wait,
             waiting: number(self.slots.waiting()),
             closed: self.slots.is_closed(),
+            keys: self.shares.as_ref().map(|shares| KeysSnapshot {
+                slots_per_key: number(shares.per_key()),
+                max_keys: shares.most_keys(),
+                active: shares.active(),
+            }),
             stats: self.reporter.stats(self.clock.now()),
         }
     }

@@ -4,7 +4,7 @@ use fusebox_core::{Mode, Name, Observer, Registration};
 
 use crate::{
     Compartment,
-    engine::{MOST_SLOTS, Queue, QueueOrder},
+    engine::{MOST_SLOTS, Queue, QueueOrder, Shares},
     threads::{StartError, ThreadSettings, Threads},
 };
 
@@ -37,6 +37,8 @@ pub struct CompartmentBuilder {
     slots: Option<usize>,
     queue: Option<(usize, Duration)>,
     order: Option<QueueOrder>,
+    slots_per_key: Option<usize>,
+    max_keys: Option<usize>,
     threads: Option<usize>,
     nice: Option<i32>,
     blocking_threads: Option<usize>,
@@ -54,6 +56,8 @@ impl CompartmentBuilder {
             slots: None,
             queue: None,
             order: None,
+            slots_per_key: None,
+            max_keys: None,
             threads: None,
             nice: None,
             blocking_threads: None,
@@ -86,6 +90,25 @@ impl CompartmentBuilder {
     /// Which waiting call gets the next free slot; [`QueueOrder::Fifo`] unless set.
     pub const fn queue_order(mut self, order: QueueOrder) -> Self {
         self.order = Some(order);
+        self
+    }
+
+    /// Divides the compartment among keys (tenants, clients): none holds more than so many of its slots
+    /// and places in the queue together. 1 up to all of them.
+    ///
+    /// Whose a request is, a layer's `by_key` says. A key that holds nothing is not remembered, so there
+    /// are never more than slots and places in the queue, whatever clients send.
+    pub const fn slots_per_key(mut self, slots: usize) -> Self {
+        self.slots_per_key = Some(slots);
+        self
+    }
+
+    /// How many keys may hold a slot or a place in the queue at once; as many as there are, unless set.
+    ///
+    /// One key more is refused as
+    /// [`TooManyKeys`](fusebox_core::RejectionKind::TooManyKeys).
+    pub const fn max_keys(mut self, keys: usize) -> Self {
+        self.max_keys = Some(keys);
         self
     }
 
@@ -178,13 +201,35 @@ impl CompartmentBuilder {
         let slots = self.slots.ok_or(ConfigError::Missing { field: "slots" })?;
         let slots = within("slots", slots, MOST_SLOTS)?;
         let queue = self.checked_queue()?;
+        let shares = self.checked_shares(slots.saturating_add(queue.length))?;
         let threads = match self.checked_threads()? {
             None => None,
             Some(settings) => {
                 Some(Threads::start(&self.name, settings).map_err(ConfigError::Start)?)
             }
         };
-        Ok(Compartment::new(self, slots, queue, threads))
+        Ok(Compartment::new(self, slots, queue, threads, shares))
+    }
+
+    /// `all` is the number of slots and places in the queue.
+    fn checked_shares(&self, all: u32) -> Result<Option<Shares>, ConfigError> {
+        match (self.slots_per_key, self.max_keys) {
+            (None, None) => Ok(None),
+            (None, Some(_)) => Err(ConfigError::Without {
+                field: "max_keys",
+                needs: "slots_per_key",
+            }),
+            (Some(per_key), max_keys) => {
+                let per_key = within("slots_per_key", per_key, all)?;
+                let max_keys = match max_keys {
+                    Some(keys) => within("max_keys", keys, u32::MAX)?,
+                    // Resized, it may hold more keys than now.
+                    None => MOST_SLOTS,
+                };
+                let max_keys = usize::try_from(max_keys).unwrap_or(usize::MAX);
+                Ok(Some(Shares::new(per_key, max_keys)))
+            }
+        }
     }
 
     fn checked_threads(&self) -> Result<Option<ThreadSettings>, ConfigError> {
@@ -274,6 +319,8 @@ impl std::fmt::Debug for CompartmentBuilder {
             .field("slots", &self.slots)
             .field("queue", &self.queue)
             .field("order", &self.order)
+            .field("slots_per_key", &self.slots_per_key)
+            .field("max_keys", &self.max_keys)
             .field("threads", &self.threads)
             .field("nice", &self.nice)
             .field("blocking_threads", &self.blocking_threads)
@@ -432,5 +479,23 @@ mod tests {
             wrong(with().blocking_threads(1)),
             "blocking_threads: means nothing unless threads is set"
         );
+    }
+
+    #[test]
+    fn a_share_is_a_part_of_the_whole() {
+        assert_eq!(
+            wrong(builder().slots(3).slots_per_key(4)),
+            "slots_per_key: must be between 1 and 3, got 4"
+        );
+        assert_eq!(
+            wrong(builder().slots(3).max_keys(4)),
+            "max_keys: means nothing unless slots_per_key is set"
+        );
+        assert_eq!(
+            wrong(builder().slots(3).slots_per_key(1).max_keys(0)),
+            "max_keys: must be between 1 and 4294967295, got 0"
+        );
+        let queued = builder().slots(3).queue(2, Duration::from_secs(1));
+        assert!(queued.slots_per_key(5).build().is_ok());
     }
 }

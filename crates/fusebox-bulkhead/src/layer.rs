@@ -3,7 +3,7 @@ use std::sync::Arc;
 use fusebox_http::{Classify, Respond};
 use tower_layer::Layer;
 
-use crate::{Bulkhead, Compartment};
+use crate::{Bulkhead, Compartment, ConfigError, Everyone};
 
 /// Puts HTTP and gRPC services into a compartment. Made by [`Compartment::layer`].
 ///
@@ -41,10 +41,11 @@ use crate::{Bulkhead, Compartment};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
-pub struct BulkheadLayer {
+#[derive(Clone)]
+pub struct BulkheadLayer<K = Everyone> {
     compartment: Compartment,
     custom: Custom,
+    key: K,
 }
 
 /// What a user has set otherwise than usual; usually nothing.
@@ -61,11 +62,43 @@ impl Compartment {
         BulkheadLayer {
             compartment: self.clone(),
             custom: Custom::default(),
+            key: Everyone,
         }
     }
 }
 
-impl BulkheadLayer {
+impl<K> BulkheadLayer<K> {
+    /// Says whose a request is, so that nobody holds more than
+    /// [`slots_per_key`](crate::CompartmentBuilder::slots_per_key).
+    ///
+    /// # Errors
+    /// [`ConfigError::Without`] when the compartment is not divided.
+    ///
+    /// ```
+    /// use fusebox_bulkhead::{Compartment, Key};
+    /// use http::Request;
+    ///
+    /// let tenants = Compartment::builder("tenants").slots(100).slots_per_key(10).build()?;
+    /// let layer = tenants.layer().by_key(|request: &Request<String>| {
+    ///     request.headers().get("x-tenant").map(Key::of)
+    /// })?;
+    /// # let _ = layer;
+    /// # Ok::<(), fusebox_bulkhead::ConfigError>(())
+    /// ```
+    pub fn by_key<F>(self, key: F) -> Result<BulkheadLayer<F>, ConfigError> {
+        if !self.compartment.has_shares() {
+            return Err(ConfigError::Without {
+                field: "by_key",
+                needs: "slots_per_key",
+            });
+        }
+        Ok(BulkheadLayer {
+            compartment: self.compartment,
+            custom: self.custom,
+            key,
+        })
+    }
+
     /// Answers refusals with responses of one's own;
     /// [`standard_response`](fusebox_http::standard_response) unless set.
     #[must_use]
@@ -83,11 +116,25 @@ impl BulkheadLayer {
     }
 }
 
-impl<S> Layer<S> for BulkheadLayer {
-    type Service = Bulkhead<S>;
+impl<S, K: Clone> Layer<S> for BulkheadLayer<K> {
+    type Service = Bulkhead<S, K>;
 
-    fn layer(&self, inner: S) -> Bulkhead<S> {
-        Bulkhead::new(inner, self.compartment.clone(), self.custom.clone())
+    fn layer(&self, inner: S) -> Bulkhead<S, K> {
+        Bulkhead {
+            inner,
+            compartment: self.compartment.clone(),
+            custom: self.custom.clone(),
+            key: self.key.clone(),
+        }
+    }
+}
+
+impl<K> std::fmt::Debug for BulkheadLayer<K> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BulkheadLayer")
+            .field("compartment", &self.compartment)
+            .field("custom", &self.custom)
+            .finish_non_exhaustive()
     }
 }
 

@@ -15,6 +15,8 @@ pub mod connections;
 pub mod engine;
 #[cfg(feature = "http")]
 pub mod future;
+#[cfg(feature = "tower")]
+mod key;
 #[cfg(feature = "http")]
 mod layer;
 #[cfg(feature = "tower")]
@@ -36,9 +38,10 @@ pub use {
     compartment::Compartment,
     config::{CompartmentBuilder, ConfigError, HoldUntil},
     engine::QueueOrder,
+    key::{Everyone, Key, KeyOf, Whose},
     plain::{PlainBulkhead, PlainBulkheadLayer},
     slot::Slot,
-    snapshot::CompartmentSnapshot,
+    snapshot::{CompartmentSnapshot, KeysSnapshot},
 };
 #[cfg(feature = "http")]
 pub use {body::ResponseBody, layer::BulkheadLayer, service::Bulkhead};

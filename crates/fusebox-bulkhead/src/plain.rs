@@ -11,7 +11,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
-    Compartment,
+    Compartment, ConfigError, Everyone, Key, KeyOf, Whose,
     call::Call,
     compartment::{Admission, outcome},
     threads::Task,
@@ -45,9 +45,10 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
-pub struct PlainBulkheadLayer {
+#[derive(Clone)]
+pub struct PlainBulkheadLayer<K = Everyone> {
     compartment: Compartment,
+    key: K,
 }
 
 impl Compartment {
@@ -56,30 +57,62 @@ impl Compartment {
     pub fn plain_layer(&self) -> PlainBulkheadLayer {
         PlainBulkheadLayer {
             compartment: self.clone(),
+            key: Everyone,
         }
     }
 }
 
-impl<S> Layer<S> for PlainBulkheadLayer {
-    type Service = PlainBulkhead<S>;
+impl<K> PlainBulkheadLayer<K> {
+    /// Says whose a request is, so that nobody holds more than
+    /// [`slots_per_key`](crate::CompartmentBuilder::slots_per_key).
+    ///
+    /// # Errors
+    /// [`ConfigError::Without`] when the compartment is not divided.
+    pub fn by_key<F>(self, key: F) -> Result<PlainBulkheadLayer<F>, ConfigError> {
+        if !self.compartment.has_shares() {
+            return Err(ConfigError::Without {
+                field: "by_key",
+                needs: "slots_per_key",
+            });
+        }
+        Ok(PlainBulkheadLayer {
+            compartment: self.compartment,
+            key,
+        })
+    }
+}
 
-    fn layer(&self, inner: S) -> PlainBulkhead<S> {
+impl<S, K: Clone> Layer<S> for PlainBulkheadLayer<K> {
+    type Service = PlainBulkhead<S, K>;
+
+    fn layer(&self, inner: S) -> PlainBulkhead<S, K> {
         PlainBulkhead {
             compartment: self.compartment.clone(),
             inner,
+            key: self.key.clone(),
         }
+    }
+}
+
+impl<K> std::fmt::Debug for PlainBulkheadLayer<K> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PlainBulkheadLayer")
+            .field("compartment", &self.compartment)
+            .finish_non_exhaustive()
     }
 }
 
 /// A service in a compartment. See [`PlainBulkheadLayer`].
-#[derive(Clone, Debug)]
-pub struct PlainBulkhead<S> {
+#[derive(Clone)]
+pub struct PlainBulkhead<S, K = Everyone> {
     compartment: Compartment,
     inner: S,
+    key: K,
 }
 
-impl<S, R> Service<R> for PlainBulkhead<S>
+impl<S, K, R> Service<R> for PlainBulkhead<S, K>
 where
+    K: KeyOf<R>,
     S: Service<R> + Clone + Send + 'static,
     S::Future: Send + 'static,
     S::Response: Send + 'static,
@@ -97,6 +130,11 @@ where
 
     #[inline]
     fn call(&mut self, request: R) -> Self::Future {
+        match self.key.whose(&request) {
+            Whose::Anybodys => {}
+            Whose::Of(key) => return self.call_as(Some(key), request),
+            Whose::Unknown => return self.call_as(None, request),
+        }
         if self.compartment.threads().is_some() {
             return self.call_over_there(request);
         }
@@ -113,7 +151,7 @@ where
     }
 }
 
-impl<S: Clone> PlainBulkhead<S> {
+impl<S: Clone, K> PlainBulkhead<S, K> {
     #[inline(never)]
     fn call_over_there<R>(&mut self, request: R) -> ResponseFuture<S, R>
     where
@@ -139,7 +177,32 @@ impl<S: Clone> PlainBulkhead<S> {
         S::Error: Send + 'static,
         R: Send + 'static,
     {
-        let state = match self.compartment.without_a_slot(now) {
+        let admission = self.compartment.without_a_slot(now);
+        self.go_on(admission, request)
+    }
+
+    #[inline(never)]
+    fn call_as<R>(&mut self, key: Option<Key>, request: R) -> ResponseFuture<S, R>
+    where
+        S: Service<R> + Send + 'static,
+        S::Future: Send + 'static,
+        S::Response: Send + 'static,
+        S::Error: Send + 'static,
+        R: Send + 'static,
+    {
+        let admission = self.compartment.enter_as(key);
+        self.go_on(admission, request)
+    }
+
+    fn go_on<R>(&mut self, admission: Admission, request: R) -> ResponseFuture<S, R>
+    where
+        S: Service<R> + Send + 'static,
+        S::Future: Send + 'static,
+        S::Response: Send + 'static,
+        S::Error: Send + 'static,
+        R: Send + 'static,
+    {
+        let state = match admission {
             Admission::Refused(rejection) => State::Refused(rejection),
             Admission::Admitted(call) => {
                 State::begin(self.ready_one(), request, call, &self.compartment)
@@ -156,6 +219,15 @@ impl<S: Clone> PlainBulkhead<S> {
     fn ready_one(&mut self) -> S {
         let clone = self.inner.clone();
         std::mem::replace(&mut self.inner, clone)
+    }
+}
+
+impl<S: std::fmt::Debug, K> std::fmt::Debug for PlainBulkhead<S, K> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PlainBulkhead")
+            .field("compartment", &self.compartment)
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
     }
 }
 

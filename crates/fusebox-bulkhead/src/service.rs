@@ -8,7 +8,7 @@ use http_body::Body;
 use tower_service::Service;
 
 use crate::{
-    Compartment, ResponseBody,
+    Compartment, Everyone, Key, KeyOf, ResponseBody, Whose,
     compartment::Admission,
     future::{How, ResponseFuture, State},
     layer::Custom,
@@ -16,25 +16,17 @@ use crate::{
 };
 
 /// An HTTP service in a compartment. See [`BulkheadLayer`](crate::BulkheadLayer).
-#[derive(Clone, Debug)]
-pub struct Bulkhead<S> {
-    inner: S,
-    compartment: Compartment,
-    custom: Custom,
+#[derive(Clone)]
+pub struct Bulkhead<S, K = Everyone> {
+    pub(crate) inner: S,
+    pub(crate) compartment: Compartment,
+    pub(crate) custom: Custom,
+    pub(crate) key: K,
 }
 
-impl<S> Bulkhead<S> {
-    pub(crate) const fn new(inner: S, compartment: Compartment, custom: Custom) -> Self {
-        Self {
-            inner,
-            compartment,
-            custom,
-        }
-    }
-}
-
-impl<S, R, B> Service<Request<R>> for Bulkhead<S>
+impl<S, K, R, B> Service<Request<R>> for Bulkhead<S, K>
 where
+    K: KeyOf<Request<R>>,
     S: Service<Request<R>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Send + 'static,
@@ -57,6 +49,11 @@ where
             hold_until: self.compartment.hold_until(),
             custom: self.custom.clone(),
         };
+        match self.key.whose(&request) {
+            Whose::Anybodys => {}
+            Whose::Of(key) => return self.call_as(Some(key), request, how),
+            Whose::Unknown => return self.call_as(None, request, how),
+        }
         if self.compartment.threads().is_some() {
             return self.call_over_there(request, how);
         }
@@ -74,7 +71,7 @@ where
     }
 }
 
-impl<S: Clone> Bulkhead<S> {
+impl<S: Clone, K> Bulkhead<S, K> {
     #[inline(never)]
     fn call_over_there<R, B>(&mut self, request: Request<R>, how: How) -> ResponseFuture<S, R, B>
     where
@@ -109,7 +106,42 @@ impl<S: Clone> Bulkhead<S> {
         R: Send + 'static,
         B: Body<Data: From<Bytes> + Send, Error: Send> + Send + 'static,
     {
-        let state = match self.compartment.without_a_slot(now) {
+        let admission = self.compartment.without_a_slot(now);
+        self.go_on(admission, request, how)
+    }
+
+    #[inline(never)]
+    fn call_as<R, B>(
+        &mut self,
+        key: Option<Key>,
+        request: Request<R>,
+        how: How,
+    ) -> ResponseFuture<S, R, B>
+    where
+        S: Service<Request<R>, Response = Response<B>> + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Send + 'static,
+        R: Send + 'static,
+        B: Body<Data: From<Bytes> + Send, Error: Send> + Send + 'static,
+    {
+        let admission = self.compartment.enter_as(key);
+        self.go_on(admission, request, how)
+    }
+
+    fn go_on<R, B>(
+        &mut self,
+        admission: Admission,
+        request: Request<R>,
+        how: How,
+    ) -> ResponseFuture<S, R, B>
+    where
+        S: Service<Request<R>, Response = Response<B>> + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Send + 'static,
+        R: Send + 'static,
+        B: Body<Data: From<Bytes> + Send, Error: Send> + Send + 'static,
+    {
+        let state = match admission {
             Admission::Refused(rejection) => State::Refused(Some(rejection)),
             Admission::Admitted(call) => {
                 let inner = self.ready_one();
@@ -127,5 +159,15 @@ impl<S: Clone> Bulkhead<S> {
     fn ready_one(&mut self) -> S {
         let clone = self.inner.clone();
         std::mem::replace(&mut self.inner, clone)
+    }
+}
+
+impl<S: std::fmt::Debug, K> std::fmt::Debug for Bulkhead<S, K> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bulkhead")
+            .field("inner", &self.inner)
+            .field("compartment", &self.compartment)
+            .field("custom", &self.custom)
+            .finish_non_exhaustive()
     }
 }

@@ -22,8 +22,22 @@ pub struct CompartmentSnapshot {
     pub waiting: usize,
     /// Whether it is shutting down, or has.
     pub closed: bool,
+    /// The shares of its keys, if it has any.
+    pub keys: Option<KeysSnapshot>,
     /// What became of its calls, and how long they waited and ran.
     pub stats: StatsSnapshot,
+}
+
+/// What the shares of a compartment's keys were like at one moment. It names none of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeysSnapshot {
+    /// How many slots and places in the queue one key may hold.
+    pub slots_per_key: usize,
+    /// How many keys may hold any at once.
+    pub max_keys: usize,
+    /// How many keys hold any.
+    pub active: usize,
 }
 
 impl From<CompartmentSnapshot> for Snapshot {
@@ -36,6 +50,12 @@ impl From<CompartmentSnapshot> for Snapshot {
             .with("max_wait", Value::Time(of.max_wait))
             .with("waiting", gauge(of.waiting))
             .with("closed", gauge(usize::from(of.closed)));
+        if let Some(keys) = of.keys {
+            snapshot = snapshot
+                .with("slots_per_key", gauge(keys.slots_per_key))
+                .with("max_keys", gauge(keys.max_keys))
+                .with("active_keys", gauge(keys.active));
+        }
         snapshot.fields.extend(of.stats.fields());
         snapshot
     }

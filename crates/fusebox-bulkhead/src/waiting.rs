@@ -13,6 +13,7 @@ use crate::{
     call::Call,
     compartment::Shared,
     engine::{Place, Waited},
+    key::Share,
 };
 
 /// A call in line: ready when it has a slot, or when it is refused one.
@@ -28,6 +29,8 @@ pub(crate) struct Waiting {
     /// `None` for whoever waits without a bound.
     #[pin]
     timer: Option<Sleep>,
+    /// What it holds of its key's: a place in line is a part of the compartment as well.
+    share: Option<Share>,
     /// Whether there is a request yet whose end is to be told.
     told: bool,
 }
@@ -42,8 +45,14 @@ impl Waiting {
             place: Some(place),
             arrived,
             timer: Some(timer),
+            share: None,
             told: true,
         }
+    }
+
+    pub(crate) fn holding(mut self, share: Share) -> Self {
+        self.share = Some(share);
+        self
     }
 
     /// Waits as long as it takes, on behalf of a request that is not there yet.
@@ -53,6 +62,7 @@ impl Waiting {
             place: Some(place),
             arrived,
             timer: None,
+            share: None,
             told: false,
         }
     }
@@ -78,11 +88,16 @@ impl Future for Waiting {
             Waited::Pending => return Poll::Pending,
             Waited::Admitted => {
                 let waited = now.since(*this.arrived);
-                return Poll::Ready(Ok(Call::waited(this.shared.clone(), now, waited)));
+                let call = Call::waited(this.shared.clone(), now, waited);
+                return Poll::Ready(Ok(match this.share.take() {
+                    Some(share) => call.holding(share),
+                    None => call,
+                }));
             }
             Waited::Expired => RejectionKind::QueueTimeout,
             Waited::Closed => RejectionKind::ShuttingDown,
         };
+        *this.share = None;
         Poll::Ready(Err(if *this.told {
             shared.refuse(kind, now, now.since(*this.arrived))
         } else {

@@ -8,11 +8,14 @@
 //! | `word` | slots in use, limit and flags in one atomic word |
 //! | `line` | the waiting line behind a lock that only waiters take |
 //! | `slots` | how the two work together |
+//! | `shares` | how much of the whole each key holds |
 
 mod line;
+mod shares;
 mod slots;
 mod word;
 
 pub use line::{Place, Queue, QueueOrder};
+pub use shares::{NoShare, Shares};
 pub use slots::{Entry, Slots, Waited};
 pub use word::MOST_SLOTS;
