@@ -9,10 +9,13 @@ use crate::request::Request;
 
 /// A response as an engine gets it.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Response {
-    pub(crate) status: u16,
-    pub(crate) headers: Vec<(Vec<u8>, Vec<u8>)>,
-    pub(crate) body: Vec<u8>,
+pub struct Response {
+    /// The status.
+    pub status: u16,
+    /// Names and values, in their order.
+    pub headers: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The body.
+    pub body: Vec<u8>,
 }
 
 #[derive(Debug, Default, Deserialize)]

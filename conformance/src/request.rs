@@ -10,12 +10,17 @@ use crate::format::Input;
 
 /// A request as an engine gets it.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Request {
-    pub(crate) method: Vec<u8>,
-    pub(crate) uri: Vec<u8>,
-    pub(crate) version: Vec<u8>,
-    pub(crate) headers: Vec<(Vec<u8>, Vec<u8>)>,
-    pub(crate) body: Vec<u8>,
+pub struct Request {
+    /// The method.
+    pub method: Vec<u8>,
+    /// The request target, as it came.
+    pub uri: Vec<u8>,
+    /// The protocol: `HTTP/1.1`.
+    pub version: Vec<u8>,
+    /// Names and values, in their order.
+    pub headers: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The body.
+    pub body: Vec<u8>,
 }
 
 impl Request {

@@ -23,10 +23,12 @@ pub(crate) struct Suite {
 }
 
 /// The files of the rule set, in the order in which they are loaded.
-#[derive(Debug)]
-pub(crate) struct Rules {
-    pub(crate) setup: Option<PathBuf>,
-    pub(crate) files: Vec<PathBuf>,
+#[derive(Debug, Default)]
+pub struct Rules {
+    /// `crs-setup.conf`, or its example.
+    pub setup: Option<PathBuf>,
+    /// The rules, in the order of their names.
+    pub files: Vec<PathBuf>,
 }
 
 /// One stage, with the name under which failures are reported.

@@ -38,25 +38,17 @@ impl Options {
 
 const PACKAGE: &str = "fusebox-conformance";
 
-/// Our own engine is always there; the others are features, because one needs a C library of the machine.
+/// Our own engine, which the runner of the workspace has.
 const OWN_ENGINE: &str = "seclang";
+
+/// The other engines are in a package outside of the workspace, each a feature of it.
+const PEERS: &str = "fusebox-conformance-peers";
+const PEERS_MANIFEST: &str = "conformance/peers/Cargo.toml";
 
 /// Builds, then runs the program directly: its exit code is the verdict, and cargo would replace it.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
-    let mut build = Line::new(cargo())
-        .args(["build", "--release", "--package", PACKAGE])
-        .folder(&workspace.root);
-    if let Some(engine) = &options.engine
-        && engine != OWN_ENGINE
-    {
-        build = build.args(["--features", engine]);
-    }
-    build.run().with_context(|| match &options.engine {
-        Some(engine) => format!("no runner with the engine `{engine}`"),
-        None => "no runner".to_owned(),
-    })?;
-    let mut program =
-        Line::new(workspace.target.join("release").join(PACKAGE)).folder(&workspace.root);
+    let program = build(workspace, options.engine.as_deref().unwrap_or(OWN_ENGINE))?;
+    let mut program = Line::new(program).folder(&workspace.root);
     // The runner's working directory is the workspace; what was typed is relative to ours.
     for (flag, folder) in [("--rules", &options.rules), ("--tests", &options.tests)] {
         if let Some(folder) = folder {
@@ -75,4 +67,22 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
     let status = program.status()?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+fn build(workspace: &Workspace, engine: &str) -> Result<PathBuf> {
+    let line = Line::new(cargo())
+        .args(["build", "--release"])
+        .folder(&workspace.root);
+    if engine == OWN_ENGINE {
+        line.args(["--package", PACKAGE]).run()?;
+        return Ok(workspace.target.join("release").join(PACKAGE));
+    }
+    let target = workspace.target.join("peers");
+    line.args(["--manifest-path", PEERS_MANIFEST, "--features", engine])
+        .env("CARGO_TARGET_DIR", &target)
+        .run()
+        .with_context(|| {
+            format!("no runner with the engine `{engine}` (libmodsecurity needs its -dev package, 3.0.13 or newer)")
+        })?;
+    Ok(target.join("release").join(PEERS))
 }

@@ -35,7 +35,7 @@ cargo xtask <command>
       --tests <dir>    its tests; by default those of the same folder
       --fails          prints every stage that failed, and why
       --only <id>      the tests whose id begins so: 942100, 942100-3
-      --engine <name>  another engine: libmodsecurity (needs Debian's libmodsecurity-dev), zentinel
+      --engine <name>  another engine: libmodsecurity (needs libmodsecurity-dev, 3.0.13 or newer), zentinel
 
 Exit code: 0 when all is well, 1 when a check failed or a target was missed, 2 when `bench` missed no target but
 could not check all of them (no valgrind, one core) or when `crs` found no rule set, 64 when the command line makes no sense.

@@ -5,7 +5,7 @@
 pub(super) struct Disposition {
     pub(super) name: Vec<u8>,
     pub(super) filename: Option<Vec<u8>>,
-    /// Single quotes, or a quote where none belongs.
+    /// A value in single quotes, or with one inside and none around it. Within double quotes it is an apostrophe.
     pub(super) invalid_quoting: bool,
 }
 
@@ -50,10 +50,10 @@ fn parameter<'a>(input: &'a [u8], found: &mut Disposition) -> Option<&'a [u8]> {
         _ => {
             let length = rest.iter().take_while(|byte| is_token(**byte)).count();
             let (value, rest) = rest.split_at(length);
+            found.invalid_quoting |= value.contains(&b'\'');
             (value.to_vec(), rest)
         }
     };
-    found.invalid_quoting |= value.contains(&b'\'');
     // A second name or file name: which of them a server takes nobody knows.
     if name.eq_ignore_ascii_case(b"name") {
         if !found.name.is_empty() {
@@ -140,11 +140,13 @@ mod tests {
 
     #[test]
     fn single_quotes_are_read_and_noted() {
-        for header in ["form-data; name='a'", "form-data; name=\"it's\""] {
-            assert!(
-                parse(header.as_bytes()).unwrap().invalid_quoting,
-                "{header}"
-            );
+        for (header, invalid) in [
+            ("form-data; name='a'", true),
+            ("form-data; name=it's", true),
+            ("form-data; name=\"it's\"; filename=\"O'Neill.txt\"", false),
+        ] {
+            let found = parse(header.as_bytes()).unwrap();
+            assert_eq!(found.invalid_quoting, invalid, "{header}");
         }
     }
 

@@ -1,39 +1,45 @@
-//! The engines that can be tested.
-
-mod seclang;
+//! What can be tested: an engine, and how it is loaded.
 
 use anyhow::{Result, bail};
 
 use crate::backend::Response;
 use crate::request::Request;
+use crate::seclang;
 use crate::suite::Rules;
 
 /// What an engine logged about one request and its response.
 #[derive(Debug, Default)]
-pub(crate) struct Run {
+pub struct Run {
     /// The rules, in the order in which they were logged. A rule with `nolog` is not among them.
-    pub(crate) ids: Vec<u32>,
+    pub ids: Vec<u32>,
     /// The lines, each with `[id "..."]` in it.
-    pub(crate) log: Vec<String>,
+    pub log: Vec<String>,
 }
 
-pub(crate) trait Engine {
+/// A rule engine with its rules.
+pub trait Engine {
     /// Takes one request and its response through all phases.
+    ///
+    /// # Errors
+    /// What the engine itself cannot do; what a rule decides is no error.
     fn run(&mut self, request: &Request, response: &Response) -> Result<Run>;
 }
 
-pub(crate) fn load(name: &str, rules: &Rules) -> Result<Box<dyn Engine>> {
-    match name {
-        "seclang" => Ok(Box::new(seclang::Seclang::load(rules)?)),
-        "libmodsecurity" | "zentinel" => {
-            bail!("--engine {name}: this build is without the feature `{name}`")
-        }
-        other => bail!("--engine: there is no engine `{other}`"),
+/// Makes an engine of rules.
+pub type Loader = fn(&Rules) -> Result<Box<dyn Engine>>;
+
+pub(crate) fn load(name: &str, rules: &Rules, peers: &[(&str, Loader)]) -> Result<Box<dyn Engine>> {
+    if name == seclang::NAME {
+        return seclang::load(rules);
+    }
+    match peers.iter().find(|(peer, _load)| *peer == name) {
+        Some((_peer, load)) => load(rules),
+        None => bail!("--engine: there is no engine `{name}` in this build"),
     }
 }
 
 /// What the suite wants an engine to do: what ModSecurity's recommended configuration says about bodies, and no blocking.
-const BEFORE_SETUP: &str = r#"
+pub const BEFORE_SETUP: &str = r#"
 SecRuleEngine DetectionOnly
 SecRequestBodyAccess On
 SecResponseBodyAccess On
@@ -58,7 +64,7 @@ SecRule MULTIPART_STRICT_ERROR "!@eq 0" \
 "#;
 
 /// The settings under which the tests are written: every level, and limits that a test can reach.
-const AFTER_SETUP: &str = r#"
+pub const AFTER_SETUP: &str = r#"
 SecAction "id:900005,phase:1,nolog,pass,t:none,\
     setvar:tx.blocking_paranoia_level=4,\
     setvar:tx.crs_validate_utf8_encoding=1,\

@@ -6,30 +6,31 @@ use std::time::SystemTime;
 use anyhow::Result;
 use fusebox_seclang::{Match, Ruleset};
 
-use super::{AFTER_SETUP, BEFORE_SETUP, Engine, Run};
 use crate::backend::Response;
+use crate::engine::{AFTER_SETUP, BEFORE_SETUP, Engine, Run};
 use crate::request::Request;
 use crate::suite::Rules;
 
+/// The name of this engine on the command line.
+pub(crate) const NAME: &str = "seclang";
+
 #[derive(Debug)]
-pub(crate) struct Seclang {
+struct Seclang {
     rules: Ruleset,
 }
 
-impl Seclang {
-    pub(crate) fn load(rules: &Rules) -> Result<Self> {
-        let mut builder = Ruleset::builder().text("before-setup", BEFORE_SETUP);
-        if let Some(setup) = &rules.setup {
-            builder = builder.file(setup);
-        }
-        builder = builder.text("after-setup", AFTER_SETUP);
-        for file in &rules.files {
-            builder = builder.file(file);
-        }
-        Ok(Self {
-            rules: builder.build()?,
-        })
+pub(crate) fn load(rules: &Rules) -> Result<Box<dyn Engine>> {
+    let mut builder = Ruleset::builder().text("before-setup", BEFORE_SETUP);
+    if let Some(setup) = &rules.setup {
+        builder = builder.file(setup);
     }
+    builder = builder.text("after-setup", AFTER_SETUP);
+    for file in &rules.files {
+        builder = builder.file(file);
+    }
+    Ok(Box::new(Seclang {
+        rules: builder.build()?,
+    }))
 }
 
 impl Engine for Seclang {

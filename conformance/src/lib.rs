@@ -1,0 +1,179 @@
+//! Runs the regression tests of the OWASP Core Rule Set (go-ftw YAML) against a rule engine, in process.
+//!
+//! There is no server and no socket: the request that go-ftw would send is built in its order, parsed once, and given
+//! to the engine, and the test back end (albedo) is a function. What only a server could decide is counted apart and
+//! not judged.
+//!
+//! A library as well as a program, so that `peers/`, which is not part of the workspace, can run the same tests against
+//! other engines: one of them needs a C library of the machine, and the workspace must build without.
+
+mod backend;
+mod engine;
+mod format;
+mod judge;
+mod request;
+mod seclang;
+mod suite;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use lexopt::{Arg, Parser, ValueExt};
+
+use crate::judge::Verdict;
+use crate::suite::{Suite, Where};
+
+pub use crate::backend::Response;
+pub use crate::engine::{AFTER_SETUP, BEFORE_SETUP, Engine, Loader, Run};
+pub use crate::request::Request;
+pub use crate::suite::Rules;
+
+const HELP: &str = "\
+fusebox-conformance [--rules DIR] [--tests DIR] [--fails] [--only ID] [--engine NAME]
+
+  --rules DIR     the Core Rule Set: its folder, or the folder of its *.conf
+  --tests DIR     the tests: the folder of the rule set, or any folder with go-ftw YAML below it
+  --fails         prints every stage that failed, and why
+  --only ID       runs the tests whose id begins so: 942100, 942100-3
+  --engine NAME   seclang (the default), libmodsecurity, zentinel
+
+Without DIR: the folder that FUSEBOX_CRS names, or ../shared/crs.
+Exit code: 0 when every stage passed, 1 when one failed, 2 when there was nothing to check.
+";
+
+/// Kept apart from failure: nothing was found wrong, because nothing was looked at.
+const UNCHECKED: u8 = 2;
+
+/// The whole program, with these engines beside our own, by name.
+#[must_use]
+pub fn command(peers: &[(&str, Loader)]) -> ExitCode {
+    let result = Options::parse(Parser::from_env()).and_then(|options| match options {
+        None => {
+            print!("{HELP}");
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(options) => run(&options, peers),
+    });
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+#[derive(Debug, Default)]
+struct Options {
+    place: Where,
+    fails: bool,
+    only: Option<String>,
+    engine: Option<String>,
+}
+
+impl Options {
+    /// `None`: the help was asked for.
+    fn parse(mut parser: Parser) -> Result<Option<Self>> {
+        let mut options = Self::default();
+        while let Some(arg) = parser.next()? {
+            match arg {
+                Arg::Long("rules") => options.place.rules = Some(PathBuf::from(parser.value()?)),
+                Arg::Long("tests") => options.place.tests = Some(PathBuf::from(parser.value()?)),
+                Arg::Long("fails") => options.fails = true,
+                Arg::Long("only") => options.only = Some(parser.value()?.string()?),
+                Arg::Long("engine") => options.engine = Some(parser.value()?.string()?),
+                Arg::Short('h') | Arg::Long("help") => return Ok(None),
+                other => return Err(other.unexpected().into()),
+            }
+        }
+        Ok(Some(options))
+    }
+}
+
+fn run(options: &Options, peers: &[(&str, Loader)]) -> Result<ExitCode> {
+    let Some(suite) = Suite::find(&options.place)? else {
+        println!(
+            "no Core Rule Set found: nothing was checked\n\
+             get one: git clone https://github.com/coreruleset/coreruleset, then\n\
+             cargo xtask crs --rules coreruleset --tests coreruleset/tests/regression/tests"
+        );
+        return Ok(ExitCode::from(UNCHECKED));
+    };
+    let name = options.engine.as_deref().unwrap_or(seclang::NAME);
+    let mut engine = engine::load(name, &suite.rules, peers)?;
+    let count = check(&suite, engine.as_mut(), options)?;
+    if count.judged == 0 {
+        bail!("no stage to judge in {}", suite.tests.display());
+    }
+    println!(
+        "crs passed {} of {}, {} server-only",
+        count.passed, count.judged, count.server_only
+    );
+    Ok(if count.passed == count.judged {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    passed: usize,
+    judged: usize,
+    server_only: usize,
+}
+
+fn check(suite: &Suite, engine: &mut dyn Engine, options: &Options) -> Result<Count> {
+    let mut count = Count::default();
+    for stage in suite.stages()? {
+        if let Some(only) = &options.only
+            && !stage.name.starts_with(only.as_str())
+        {
+            continue;
+        }
+        match judge::judge(&stage, engine)? {
+            Verdict::Passed => count.passed += 1,
+            Verdict::ServerOnly => {
+                count.server_only += 1;
+                continue;
+            }
+            Verdict::Failed(why) => {
+                if options.fails {
+                    println!("FAILED {}: {why}", stage.name);
+                }
+            }
+        }
+        count.judged += 1;
+    }
+    Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The whole suite, where there is a copy of it; `cargo xtask crs` does the same, faster.
+    #[test]
+    fn the_core_rule_set_passes_its_own_tests() {
+        let Some(suite) = Suite::find(&Where::default()).unwrap() else {
+            eprintln!("no Core Rule Set: nothing was checked");
+            return;
+        };
+        let mut engine = engine::load(seclang::NAME, &suite.rules, &[]).unwrap();
+        let mut judged = 0;
+        let mut failed = Vec::new();
+        for stage in suite.stages().unwrap() {
+            judged += 1;
+            if let Verdict::Failed(why) = judge::judge(&stage, engine.as_mut()).unwrap() {
+                failed.push(format!("{}: {why}", stage.name));
+            }
+        }
+        assert!(judged > 0, "no stage in {}", suite.tests.display());
+        assert!(failed.is_empty(), "{}", failed.join("\n"));
+    }
+
+    #[test]
+    fn an_engine_that_is_not_built_in_is_said_so() {
+        let rules = Rules::default();
+        let error = engine::load("apache", &rules, &[]).err().unwrap();
+        assert!(error.to_string().contains("apache"), "{error}");
+    }
+}
