@@ -5,7 +5,7 @@ use fusebox_core::{Mode, Name, Observer, Registration};
 use crate::{
     Compartment,
     engine::{MOST_SLOTS, Queue, QueueOrder, Shares},
-    threads::{StartError, ThreadSettings, Threads},
+    threads::{Processors, StartError, ThreadSettings, Threads},
 };
 
 /// Nobody waits longer for an answer than this, so a longer wait is a mistake of units.
@@ -15,6 +15,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
 const MOST_THREADS: u32 = 4_096;
 /// The scale of `nice(1)` is forty steps long.
 const MOST_NICE: i32 = 39;
+/// As many as Linux's set of processors has room for.
+const MOST_PROCESSORS: u32 = 1_024;
 
 /// When a call gives its slot back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +43,7 @@ pub struct CompartmentBuilder {
     max_keys: Option<usize>,
     threads: Option<usize>,
     nice: Option<i32>,
+    processors: Option<Processors>,
     blocking_threads: Option<usize>,
     pub(crate) hold_until: HoldUntil,
     pub(crate) retry_after: Option<Duration>,
@@ -60,6 +63,7 @@ impl CompartmentBuilder {
             max_keys: None,
             threads: None,
             nice: None,
+            processors: None,
             blocking_threads: None,
             hold_until: HoldUntil::default(),
             retry_after: None,
@@ -128,6 +132,17 @@ impl CompartmentBuilder {
     /// (they do on Linux and Android) that is said once in the log and has no effect.
     pub const fn nice(mut self, steps: i32) -> Self {
         self.nice = Some(steps);
+        self
+    }
+
+    /// Keeps the compartment's own threads, and what they start, to these processors; to all of them
+    /// unless set.
+    ///
+    /// Two compartments with none in common never wait for each other's computations, at whatever
+    /// priority. Where processors cannot be had for threads (they can on Linux and Android), or these are
+    /// not this process's to use, that is said once in the log and has no effect.
+    pub fn processors(mut self, processors: Processors) -> Self {
+        self.processors = Some(processors);
         self
     }
 
@@ -243,6 +258,8 @@ impl CompartmentBuilder {
         let Some(threads) = self.threads else {
             let orphan = if self.nice.is_some() {
                 "nice"
+            } else if self.processors.is_some() {
+                "processors"
             } else if self.blocking_threads.is_some() {
                 "blocking_threads"
             } else {
@@ -263,9 +280,13 @@ impl CompartmentBuilder {
                 most: MOST_NICE.into(),
             });
         }
+        if let Some(processors) = &self.processors {
+            within("processors", processors.len(), MOST_PROCESSORS)?;
+        }
         Ok(Some(ThreadSettings {
             workers: number("threads", threads)?,
             nice: self.nice,
+            processors: self.processors.clone(),
             blocking: self
                 .blocking_threads
                 .map(|threads| number("blocking_threads", threads))
@@ -323,6 +344,7 @@ impl std::fmt::Debug for CompartmentBuilder {
             .field("max_keys", &self.max_keys)
             .field("threads", &self.threads)
             .field("nice", &self.nice)
+            .field("processors", &self.processors)
             .field("blocking_threads", &self.blocking_threads)
             .field("hold_until", &self.hold_until)
             .field("retry_after", &self.retry_after)
@@ -474,6 +496,15 @@ mod tests {
         assert_eq!(
             wrong(with().nice(10)),
             "nice: means nothing unless threads is set"
+        );
+        let none = Processors::numbered([]);
+        assert_eq!(
+            wrong(with().threads(1).processors(none.clone())),
+            "processors: must be between 1 and 1024, got 0"
+        );
+        assert_eq!(
+            wrong(with().processors(none)),
+            "processors: means nothing unless threads is set"
         );
         assert_eq!(
             wrong(with().blocking_threads(1)),

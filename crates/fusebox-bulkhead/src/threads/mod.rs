@@ -3,8 +3,8 @@
 //!
 //! A limit on calls in flight is no help against calls that compute: on shared threads a handful of
 //! them keep every other call waiting for a turn. [`Threads`] is a tokio runtime of the compartment's
-//! own, so the operating system shares the processors out, and with
-//! [`nice`](ThreadSettings::nice) it is told whose turn matters less.
+//! own, so the operating system shares the processors out. With [`nice`](ThreadSettings::nice) it is told
+//! whose turn matters less, and with [`processors`](ThreadSettings::processors) who has none on which.
 //!
 //! | what | runs over there as | and comes back as |
 //! | --- | --- | --- |
@@ -15,8 +15,10 @@
 //! A panic over there comes back as [`Lost::Panicked`]; the threads live on.
 
 mod body;
+mod complaint;
 mod pool;
 mod priority;
+mod processors;
 mod settings;
 mod task;
 #[cfg(test)]
@@ -24,5 +26,6 @@ mod testing;
 
 pub use body::{BodyError, RemoteBody};
 pub use pool::Threads;
+pub use processors::Processors;
 pub use settings::{StartError, ThreadSettings};
 pub use task::{Lost, Task};

@@ -17,7 +17,10 @@ use tokio::{
 };
 use tracing::{Instrument, Span};
 
-use super::{RemoteBody, StartError, Task, ThreadSettings, priority::Priority, task::Running};
+use super::{
+    RemoteBody, StartError, Task, ThreadSettings, priority::Priority, processors::Pinned,
+    task::Running,
+};
 
 /// The threads of a compartment. Copies are handles of the same threads.
 ///
@@ -73,6 +76,7 @@ impl Threads {
         let ThreadSettings {
             workers,
             nice,
+            processors,
             blocking,
         } = settings;
         let blocking = blocking.unwrap_or(workers).get();
@@ -83,10 +87,16 @@ impl Threads {
             // A name with a zero byte is a panic of the standard library.
             .thread_name(name.as_str().replace('\0', ""))
             .enable_all();
-        if let Some(steps) = nice {
-            let priority = Priority::below_this_thread(name.clone(), steps);
-            builder.on_thread_start(move || priority.take());
-        }
+        let priority = nice.map(|steps| Priority::below_this_thread(name.clone(), steps));
+        let pinned = processors.map(|processors| Pinned::to(processors, name.clone()));
+        builder.on_thread_start(move || {
+            if let Some(priority) = &priority {
+                priority.take();
+            }
+            if let Some(pinned) = &pinned {
+                pinned.take();
+            }
+        });
         let runtime = could_start(workers)
             .and_then(|()| builder.build())
             .map_err(|source| StartError::new(name, workers, source))?;
@@ -278,7 +288,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::threads::{Lost, testing::*};
+    use crate::threads::{Lost, Processors, testing::*};
 
     /// As a panic, without a word on the standard error.
     fn unwind() -> ! {
@@ -335,6 +345,23 @@ mod tests {
         let blocking = within(threads.spawn_blocking(niceness)).await;
         assert_eq!(blocking, Ok(expected));
         assert_eq!(niceness(), before);
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[tokio::test]
+    async fn workers_and_blocking_threads_keep_to_their_processors() {
+        let all = Processors::available();
+        let (_, half) = all.halves();
+        let settings = ThreadSettings {
+            processors: Some(half.clone()),
+            ..ThreadSettings::new(NonZeroUsize::MIN)
+        };
+        let threads = Threads::start(&"compartment".into(), settings).unwrap();
+        let worker = within(threads.spawn(async { Processors::available() })).await;
+        assert_eq!(worker.as_ref(), Ok(&half));
+        let blocking = within(threads.spawn_blocking(Processors::available)).await;
+        assert_eq!(blocking, Ok(half));
+        assert_eq!(Processors::available(), all);
     }
 
     #[tokio::test]

@@ -1,9 +1,6 @@
-use std::{
-    io,
-    sync::atomic::{AtomicBool, Ordering},
-};
-
 use fusebox_core::Name;
+
+use super::complaint::Complaint;
 
 /// The priority of a compartment's threads.
 ///
@@ -12,42 +9,24 @@ use fusebox_core::Name;
 /// when the compartment starts, and not so many steps below wherever a thread happens to begin.
 #[derive(Debug)]
 pub(super) struct Priority {
-    compartment: Name,
     niceness: i32,
-    said: AtomicBool,
+    complaint: Complaint,
 }
 
 impl Priority {
     /// `steps` below the calling thread.
     pub(super) fn below_this_thread(compartment: Name, steps: i32) -> Self {
         Self {
-            compartment,
             niceness: os::niceness().saturating_add(steps),
-            said: AtomicBool::new(false),
+            complaint: Complaint::new(compartment, "nice"),
         }
     }
 
     /// Gives it to the calling thread, if the operating system lets it.
     pub(super) fn take(&self) {
         if let Err(error) = os::set_niceness(self.niceness) {
-            self.complain_once(&error);
+            self.complaint.about(&error);
         }
-    }
-
-    /// `true` the first time.
-    fn complain_once(&self, error: &io::Error) -> bool {
-        let first = !self.said.swap(true, Ordering::Relaxed);
-        if first {
-            tracing::warn!(
-                target: "fusebox",
-                layer = "bulkhead",
-                policy = self.compartment.as_str(),
-                niceness = self.niceness,
-                %error,
-                "threads keep their usual priority"
-            );
-        }
-        first
     }
 }
 
@@ -84,19 +63,10 @@ mod os {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_is_not_available_is_said_once() {
-        let priority = Priority::below_this_thread("analytics".into(), 10);
-        let error = io::ErrorKind::Unsupported.into();
-        assert!(priority.complain_once(&error));
-        assert!(!priority.complain_once(&error));
-    }
-
-    #[cfg(any(target_os = "linux", target_os = "android"))]
     #[test]
     fn a_thread_lowers_itself_and_nobody_else() {
         let here = os::niceness();
@@ -109,7 +79,6 @@ mod tests {
         assert_eq!(os::niceness(), here);
     }
 
-    #[cfg(any(target_os = "linux", target_os = "android"))]
     #[test]
     fn more_steps_than_there_are_lead_to_the_lowest_priority() {
         let priority = Priority::below_this_thread("analytics".into(), i32::MAX);

@@ -2,6 +2,8 @@ use std::{io, num::NonZeroUsize};
 
 use fusebox_core::Name;
 
+use super::Processors;
+
 /// How many threads, and how they stand against the rest of the process.
 ///
 /// ```
@@ -13,7 +15,7 @@ use fusebox_core::Name;
 ///     ..ThreadSettings::new(NonZeroUsize::new(5).unwrap())
 /// };
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ThreadSettings {
     /// Threads that run futures and response bodies.
     pub workers: NonZeroUsize,
@@ -24,18 +26,24 @@ pub struct ThreadSettings {
     /// attribute of a thread on Linux and Android only; elsewhere this is said once in the log and has
     /// no effect. Above (a negative number) takes a privilege that most processes do not have.
     pub nice: Option<i32>,
+    /// The processors that the threads may run on; `None` for those of whoever starts each.
+    ///
+    /// Like a priority it is said once in the log where it is not available, which is everywhere but on
+    /// Linux and Android.
+    pub processors: Option<Processors>,
     /// Threads for synchronous functions, started when needed and stopped when idle; `None` for as many
     /// as workers.
     pub blocking: Option<NonZeroUsize>,
 }
 
 impl ThreadSettings {
-    /// `workers` threads and as many for blocking work, at the usual priority.
+    /// `workers` threads and as many for blocking work, at the usual priority, on every processor.
     #[must_use]
     pub const fn new(workers: NonZeroUsize) -> Self {
         Self {
             workers,
             nice: None,
+            processors: None,
             blocking: None,
         }
     }
