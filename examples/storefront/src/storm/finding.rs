@@ -80,6 +80,16 @@ impl Finding {
     }
 }
 
+/// How late the client itself was to send its payments: the 99th percentile of the scenario where it was worst.
+#[must_use]
+pub(super) fn lateness(findings: &[Finding]) -> Duration {
+    findings
+        .iter()
+        .map(|finding| finding.payments.lateness().quantile(990))
+        .max()
+        .unwrap_or_default()
+}
+
 /// How many times `base` is in `value`; nothing if `base` is zero.
 #[must_use]
 pub(super) fn over(value: Duration, base: Duration) -> Option<f64> {
@@ -139,6 +149,23 @@ pub(crate) mod tests {
                 client: Some(0.061),
             },
         }
+    }
+
+    #[test]
+    fn the_client_is_as_late_as_where_it_was_latest() {
+        let finding = finding(plan::IDLE, Duration::from_millis(2), (100, 0));
+        let mut late = finding.clone();
+        for _ in 0..2 {
+            let due = Duration::ZERO;
+            late.payments
+                .record(due, Duration::from_millis(3), due, Fate::Paid);
+        }
+        assert_eq!(
+            lateness(std::slice::from_ref(&finding)),
+            Duration::from_micros(70)
+        );
+        assert_eq!(lateness(&[finding, late]), Duration::from_millis(3));
+        assert_eq!(lateness(&[]), Duration::ZERO);
     }
 
     #[test]

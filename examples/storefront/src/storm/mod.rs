@@ -76,18 +76,17 @@ async fn experiment(arguments: &StormArgs) -> anyhow::Result<ExitCode> {
         .with_context(|| format!("the experiment took longer than {} s", LONGEST.as_secs()))??;
 
     let targets = verdict::judge(&findings);
-    println!("{}", table::text(&findings));
+    // A bar leaves the cursor at its own end.
+    println!("\n{}", table::text(&findings));
     for finding in &findings {
         for (fate, count) in finding.payments.failures() {
             println!("{}: {count} payments {fate}", finding.scenario.title);
         }
-        let late = finding.payments.lateness().quantile(990);
-        tracing::debug!(
-            "{}: sent {} late",
-            finding.scenario.title,
-            finding::time(late)
-        );
     }
+    println!(
+        "the client itself sent 99 of 100 payments at most {} late",
+        finding::time(finding::lateness(&findings))
+    );
     let page = page::page(&findings, &targets, &plan);
     write(&arguments.report, &page)
         .with_context(|| format!("cannot write {}", arguments.report.display()))?;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::pace::schedule;
 use crate::{
     analytics::Strain,
     compartments::{ANALYTICS, Protection},
@@ -89,7 +90,7 @@ pub(super) const LONGEST: Duration = Duration::from_secs(88);
 impl Plan {
     /// The real thing.
     pub(super) const FULL: Self = Self {
-        // Some 8 % of what the service can do on two small cores: what is measured is the flood's doing,
+        // Idle, these keep a processor busy for a twentieth of the time: what is measured is the flood's doing,
         // not the payments' own queue.
         rate: 100,
         patience: Duration::from_secs(5),
@@ -121,6 +122,13 @@ impl Plan {
         },
     };
 
+    /// How many of the payments that are measured are due by then, counted from the start.
+    #[must_use]
+    pub(super) fn due(&self, elapsed: Duration) -> usize {
+        let measured = elapsed.saturating_sub(self.warm_up + self.onset);
+        schedule(self.rate, measured.min(self.measured)).count()
+    }
+
     /// From the first payment to the last.
     #[must_use]
     pub(super) fn sending(&self) -> Duration {
@@ -147,6 +155,21 @@ mod tests {
     fn the_flood_computes_before_the_measurement_begins() {
         for plan in [Plan::FULL, Plan::QUICK] {
             assert!(plan.onset > plan.strain.delay);
+        }
+    }
+
+    #[test]
+    fn what_is_due_counts_from_where_the_measurement_begins() {
+        let plan = Plan::FULL;
+        let begins = plan.warm_up + plan.onset;
+        for (elapsed, due) in [
+            (Duration::ZERO, 0),
+            (begins, 0),
+            (begins + Duration::from_millis(995), 100),
+            (plan.sending(), 1_200),
+            (plan.sending() * 2, 1_200),
+        ] {
+            assert_eq!(plan.due(elapsed), due, "{elapsed:?}");
         }
     }
 
