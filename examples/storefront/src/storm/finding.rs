@@ -74,7 +74,8 @@ impl Finding {
             ""
         };
         match over(self.p99(), other.p99()) {
-            Some(factor) => format!("{or_more}{factor:.1}×"),
+            Some(factor) if factor < 100.0 => format!("{or_more}{factor:.1}×"),
+            Some(factor) => format!("{or_more}{factor:.0}×"),
             None => "–".to_owned(),
         }
     }
@@ -195,7 +196,7 @@ pub(crate) mod tests {
         let idle = finding(plan::IDLE, Duration::from_millis(5), (1_000, 0));
         let flooded = finding(plan::UNPROTECTED, Duration::from_millis(800), (1_000, 20));
         assert_eq!(flooded.percentiles(), ["800 ms", "≥ 5.00 s", "≥ 5.00 s"]);
-        assert_eq!(flooded.p99_over(&idle), "≥ 1000.0×");
+        assert_eq!(flooded.p99_over(&idle), "≥ 1000×");
         assert_eq!(idle.p99_over(&idle), "1.0×");
     }
 }

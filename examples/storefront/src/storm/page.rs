@@ -47,7 +47,7 @@ pub(super) fn page(findings: &[Finding], targets: &[Target], plan: &Plan) -> Str
 {summary}{targets}<div class="wide">
 {table}</div>
 {legend}<h2>How long payments took</h2>
-<p>Each point of a line says: this part of the payments was at least this fast. The further right, the rarer.</p>
+<p>Each point of a line says: this part of the payments was at least this fast. The further right, the fewer were slower.</p>
 <figure>
 {by_percentile}</figure>
 <h2>The worst payment of each quarter of a second</h2>
@@ -209,19 +209,23 @@ fn height(latency: Duration, plan: &Plan) -> f64 {
 
 fn latency_axis(plan: &Plan) -> Axis {
     let decades = [1, 10, 100, 1_000].map(Duration::from_millis);
-    let label = |latency: Duration| match latency.as_millis() {
-        ms @ 0..1_000 => format!("{ms} ms"),
-        ms => format!("{} s", ms / 1_000),
-    };
     let mut ticks: Vec<(f64, String)> = decades
         .into_iter()
         .filter(|latency| *latency < plan.patience)
-        .map(|latency| (height(latency, plan), label(latency)))
+        .map(|latency| (height(latency, plan), setting(latency)))
         .collect();
-    ticks.push((1.0, format!("≥ {}", label(plan.patience))));
+    ticks.push((1.0, format!("≥ {}", setting(plan.patience))));
     Axis {
         title: "latency".to_owned(),
         ticks,
+    }
+}
+
+/// A length of time that somebody chose: a few milliseconds or a few seconds, and no more digits than that.
+fn setting(length: Duration) -> String {
+    match length.as_millis() {
+        ms if ms % 1_000 == 0 => format!("{} s", ms / 1_000),
+        ms => format!("{ms} ms"),
     }
 }
 
@@ -234,13 +238,13 @@ fn conditions(findings: &[Finding], plan: &Plan, cores: usize) -> String {
          asks again after {}. Measured for {}, after {} of the same. The client itself sent 99 of 100 payments at most \
          {} late.</p>\n",
         plan.rate,
-        time(plan.patience),
+        setting(plan.patience),
         plan.flood,
-        time(plan.strain.delay),
-        time(plan.strain.cpu),
-        time(plan.pause),
-        time(plan.measured),
-        time(plan.onset),
+        setting(plan.strain.delay),
+        setting(plan.strain.cpu),
+        setting(plan.pause),
+        setting(plan.measured),
+        setting(plan.onset),
         time(lateness(findings)),
     )
 }
