@@ -1,3 +1,5 @@
+//! The tests of the Core Rule Set against our own engine.
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -1,0 +1,79 @@
+//! Replays the corpora of the fuzz targets of this crate, with their own oracles.
+
+use std::path::Path;
+
+use fusebox_seclang::body::BodyKind;
+
+#[path = "../../../fuzz/oracle/body.rs"]
+#[expect(clippy::indexing_slicing, reason = "an oracle reports by panicking")]
+mod body;
+#[path = "../../../fuzz/oracle/transformation.rs"]
+#[expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "an oracle reports by panicking"
+)]
+mod transformation;
+
+fn replay(target: &str, at_least: usize, check: impl Fn(&[u8])) {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../fuzz/corpus")
+        .join(target);
+    let mut replayed = 0;
+    for file in std::fs::read_dir(corpus).unwrap() {
+        let path = file.unwrap().path();
+        // Shown by the harness if the oracle panics: the input that did it.
+        println!("{}", path.display());
+        check(&std::fs::read(&path).unwrap());
+        replayed += 1;
+    }
+    assert!(
+        replayed >= at_least,
+        "the corpus is gone: {replayed} inputs"
+    );
+}
+
+#[test]
+fn every_body_of_the_corpora_passes_the_oracle() {
+    replay("body_form", 8, |data| {
+        body::check(BodyKind::UrlEncoded, data)
+    });
+    replay("body_multipart", 12, |data| {
+        body::check(BodyKind::Multipart, data)
+    });
+    replay("body_json", 12, |data| body::check(BodyKind::Json, data));
+    replay("body_xml", 10, |data| body::check(BodyKind::Xml, data));
+}
+
+#[test]
+fn every_value_of_the_corpus_passes_the_oracle() {
+    replay("transformation", 35, transformation::check);
+}
+
+/// Every input of one target is one of the others too, cut short at every byte: more than the corpus, still fast.
+#[test]
+fn beginnings_of_everything_pass_every_oracle() {
+    for target in [
+        "body_form",
+        "body_multipart",
+        "body_json",
+        "body_xml",
+        "transformation",
+    ] {
+        replay(target, 1, |data| {
+            let data = data.get(..300).unwrap_or(data);
+            for end in 0..=data.len() {
+                let beginning = &data[..end];
+                for kind in [
+                    BodyKind::UrlEncoded,
+                    BodyKind::Multipart,
+                    BodyKind::Json,
+                    BodyKind::Xml,
+                ] {
+                    body::check(kind, beginning);
+                }
+                transformation::check(beginning);
+            }
+        });
+    }
+}
