@@ -167,7 +167,7 @@ where
                 let inner = std::mem::replace(&mut self.inner, clone);
                 State::begin(inner, request, call, &self.compartment)
             }
-            Err(rejection) => State::Refused(rejection),
+            Err(rejection) => State::Refused(Some(rejection)),
         };
         ResponseFuture { state }
     }

@@ -413,12 +413,9 @@ impl Shared {
         match self.slots.enter(now) {
             Entry::Admitted => Admission::Admitted(Call::admitted(self.clone(), now)),
             Entry::Queued(place) => Admission::Queued(Waiting::bounded(self.clone(), place, now)),
-            Entry::Full => {
-                Admission::Refused(self.refuse(RejectionKind::Full, now, Duration::ZERO))
-            }
+            Entry::Full => Admission::Refused(self.refuse_at_once(RejectionKind::Full, now)),
             Entry::Closed => {
-                let kind = RejectionKind::ShuttingDown;
-                Admission::Refused(self.refuse(kind, now, Duration::ZERO))
+                Admission::Refused(self.refuse_at_once(RejectionKind::ShuttingDown, now))
             }
         }
     }
@@ -426,7 +423,7 @@ impl Shared {
     /// No slot was free at `now`, and nobody is to wait.
     fn at_once(self: &Arc<Self>, now: Timestamp) -> Result<Call, Rejection> {
         if self.mode.enforces_next() {
-            Err(self.refuse(self.why_not(), now, Duration::ZERO))
+            Err(self.refuse_at_once(self.why_not(), now))
         } else {
             Ok(self.shadow(now))
         }
@@ -445,7 +442,7 @@ impl Shared {
 
     fn refuse_or_shadow(self: &Arc<Self>, kind: RejectionKind, now: Timestamp) -> Admission {
         if self.mode.enforces_next() {
-            Admission::Refused(self.refuse(kind, now, Duration::ZERO))
+            Admission::Refused(self.refuse_at_once(kind, now))
         } else {
             Admission::Admitted(Call::shadowed(self.clone(), now, kind))
         }
@@ -462,6 +459,13 @@ impl Shared {
         } else {
             RejectionKind::Full
         }
+    }
+
+    /// Tells a refusal of a call that did not wait and returns it.
+    #[inline]
+    fn refuse_at_once(&self, kind: RejectionKind, now: Timestamp) -> Rejection {
+        self.reporter.report_refused(now, kind);
+        self.rejection(kind)
     }
 
     /// Tells a refusal and returns it.

@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -43,7 +44,7 @@ where
 pub(crate) struct How {
     pub(crate) asked: Asked,
     pub(crate) hold_until: HoldUntil,
-    pub(crate) custom: Custom,
+    pub(crate) custom: Option<Arc<Custom>>,
 }
 
 type Answer<B, E> = Result<Response<ResponseBody<B>>, E>;
@@ -79,12 +80,19 @@ impl How {
         if self.hold_until == HoldUntil::Head {
             call.give_slot_back();
         }
-        GuardedBody::wrap(response, self.asked, self.custom.classify.clone(), call)
+        let classify = self
+            .custom
+            .as_ref()
+            .and_then(|custom| custom.classify.clone());
+        GuardedBody::wrap(response, self.asked, classify, call)
     }
 
     #[cold]
     fn refuse<B: Body>(&self, rejection: Rejection) -> Response<ResponseBody<B>> {
-        let respond = self.custom.respond.as_deref();
+        let respond = self
+            .custom
+            .as_ref()
+            .and_then(|custom| custom.respond.as_deref());
         refusal(rejection, self.asked.protocol, respond).map(ResponseBody::refusal)
     }
 }

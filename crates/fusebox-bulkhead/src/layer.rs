@@ -44,7 +44,7 @@ use crate::{Bulkhead, Compartment, ConfigError, Everyone};
 #[derive(Clone)]
 pub struct BulkheadLayer<K = Everyone> {
     compartment: Compartment,
-    custom: Custom,
+    custom: Option<Arc<Custom>>,
     key: K,
 }
 
@@ -61,7 +61,7 @@ impl Compartment {
     pub fn layer(&self) -> BulkheadLayer {
         BulkheadLayer {
             compartment: self.clone(),
-            custom: Custom::default(),
+            custom: None,
             key: Everyone,
         }
     }
@@ -103,7 +103,7 @@ impl<K> BulkheadLayer<K> {
     /// [`standard_response`](fusebox_http::standard_response) unless set.
     #[must_use]
     pub fn respond(mut self, respond: Arc<dyn Respond>) -> Self {
-        self.custom.respond = Some(respond);
+        self.custom().respond = Some(respond);
         self
     }
 
@@ -111,8 +111,14 @@ impl<K> BulkheadLayer<K> {
     /// [`Standard`](fusebox_http::Standard) unless set. A bulkhead only counts the outcomes.
     #[must_use]
     pub fn classify(mut self, classify: Arc<dyn Classify>) -> Self {
-        self.custom.classify = Some(classify);
+        self.custom().classify = Some(classify);
         self
+    }
+}
+
+impl<K> BulkheadLayer<K> {
+    fn custom(&mut self) -> &mut Custom {
+        Arc::make_mut(self.custom.get_or_insert_default())
     }
 }
 

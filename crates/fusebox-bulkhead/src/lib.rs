@@ -1,4 +1,94 @@
-//! Compartments for tower services.
+//! Bulkheads: what one kind of traffic may use, so that it cannot sink the others.
+//!
+//! A [`Compartment`] is everything a kind of traffic has: slots for calls in flight, a bounded queue in
+//! front of them, threads of its own if it computes, a share for each tenant. A layer puts services into
+//! it. What does not fit is refused at once, or waits for a bounded time; the other compartments do not
+//! notice.
+//!
+//! ```
+//! use std::{convert::Infallible, time::Duration};
+//! use bytes::Bytes;
+//! use fusebox_bulkhead::Compartment;
+//! use http::{Request, Response};
+//! use http_body_util::Full;
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//!
+//! # async fn pay(_: Request<()>) -> Result<Response<Full<Bytes>>, Infallible> {
+//! #     Ok(Response::new(Full::from("paid")))
+//! # }
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let payments = Compartment::builder("payments")
+//!     .slots(20)
+//!     .queue(40, Duration::from_millis(200))
+//!     .build()?;
+//!
+//! // Make the compartment once and keep it: all its layers and their clones share its slots.
+//! let service = ServiceBuilder::new().layer(payments.layer()).service(service_fn(pay));
+//! let response = service.oneshot(Request::new(())).await?;
+//! assert_eq!(response.status(), 200);
+//!
+//! // At three in the morning:
+//! payments.resize(40)?;
+//! println!("p99 {:?}", payments.snapshot().stats.latency.p99);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Which flavour
+//!
+//! | for | use | a refusal is |
+//! | --- | --- | --- |
+//! | HTTP and gRPC servers and clients | [`Compartment::layer`] | a response: 503, or `RESOURCE_EXHAUSTED` |
+//! | any tower service | [`Compartment::plain_layer`] | [`CallError::Rejected`](fusebox_core::CallError) |
+//! | consumers that should slow down instead | [`Compartment::backpressure_layer`] | a `poll_ready` that waits |
+//! | code without tower | [`Compartment::run`], [`Compartment::acquire`] | a [`Rejection`](fusebox_core::Rejection) |
+//!
+//! # Which setting against which trouble
+//!
+//! | trouble | setting |
+//! | --- | --- |
+//! | too many calls wait for a slow dependency | [`slots`](CompartmentBuilder::slots) |
+//! | short bursts are refused | [`queue`](CompartmentBuilder::queue) |
+//! | after a stall, every answer is late | [`QueueOrder::LifoUnderOverload`] |
+//! | calls that compute starve everybody else's threads | [`threads`](CompartmentBuilder::threads), [`nice`](CompartmentBuilder::nice) |
+//! | one tenant takes all slots | [`slots_per_key`](CompartmentBuilder::slots_per_key) |
+//! | you do not know yet how many slots | [`mode`](CompartmentBuilder::mode): shadow, then a percentage |
+//!
+//! # What it does not do
+//!
+//! - It does not end a call that never ends: a slot is held as long as the call runs. Put a timeout
+//!   inside the bulkhead.
+//! - Without [`threads`](CompartmentBuilder::threads) it does not protect from calls that compute or
+//!   block: a few of them occupy the runtime that all compartments share.
+//! - It divides slots and threads, not memory, and not the processor's cache and memory bandwidth.
+//! - Slots count in this process. Ten replicas have ten times as many.
+//! - It does not know which requests are worth more; give those a compartment of their own.
+//!
+//! # What must be true of the deployment
+//!
+//! - Servers read or drop response bodies: a slot is held to the end of the body, and a client that reads
+//!   slowly holds it as long. Set a write timeout, or [`HoldUntil::Head`].
+//! - A queue and a shutdown need a tokio runtime with its timer enabled; compartments with threads bring
+//!   their own for what runs there.
+//! - Priorities of threads have an effect on Linux and Android only.
+//!
+//! # Cost
+//!
+//! A call that finds a slot takes one compare-and-swap, one subtraction, two readings of the clock and two
+//! increments for its record; it allocates nothing, and there is no lock. A refusal is one load.
+//! `cargo xtask bench bulkhead` measures it against its peers.
+//!
+//! # Features
+//!
+//! | feature | adds |
+//! | --- | --- |
+//! | `http` (default) | the flavour that knows HTTP and gRPC |
+//! | `tower` | the handle, the plain and the backpressure flavour; `http` includes it |
+//! | `threads` | [`threads`] alone; `tower` includes it |
+//! | `connections` | a limit of open connections for the connectors of hyper-util and tonic |
+//!
+//! Without any feature there is the [`engine`], which needs neither runtime nor clock.
 
 #[cfg(feature = "tower")]
 mod backpressure;

@@ -203,7 +203,7 @@ impl<S: Clone, K> PlainBulkhead<S, K> {
         R: Send + 'static,
     {
         let state = match admission {
-            Admission::Refused(rejection) => State::Refused(rejection),
+            Admission::Refused(rejection) => State::Refused(Some(rejection)),
             Admission::Admitted(call) => {
                 State::begin(self.ready_one(), request, call, &self.compartment)
             }
@@ -262,7 +262,7 @@ pub(crate) enum State<S: Service<R>, R> {
     Remote(Task<Result<S::Response, S::Error>>, Compartment),
     // Boxed, so that a call that need not wait does not carry a timer about.
     Waiting(Pin<Box<Queued<S, R>>>, Compartment),
-    Refused(Rejection),
+    Refused(Option<Rejection>),
     Over,
 }
 
@@ -316,9 +316,8 @@ where
                 }
                 Err(rejection) => Step::Answer(Err(CallError::Rejected(rejection))),
             },
-            Doing::Refused(rejection) => Step::Answer(Err(CallError::Rejected(rejection.clone()))),
-            // The first is polled as itself; the last never again.
-            Doing::Running { .. } | Doing::Over => return Poll::Pending,
+            // The first two are answered at once; the last is never polled again.
+            Doing::Running { .. } | Doing::Refused(_) | Doing::Over => return Poll::Pending,
         };
         self.set(Self::Over);
         Poll::Ready(step)
@@ -339,13 +338,21 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
         loop {
-            if let Doing::Running { future, call } = state.as_mut().project() {
-                let result = ready!(future.poll(cx));
-                call.finish(outcome(&result));
-                return Poll::Ready(match result {
-                    Ok(response) => Ok(response),
-                    Err(error) => Err(CallError::Inner(error)),
-                });
+            match state.as_mut().project() {
+                Doing::Running { future, call } => {
+                    let result = ready!(future.poll(cx));
+                    call.finish(outcome(&result));
+                    return Poll::Ready(match result {
+                        Ok(response) => Ok(response),
+                        Err(error) => Err(CallError::Inner(error)),
+                    });
+                }
+                Doing::Refused(rejection) => {
+                    return rejection.take().map_or(Poll::Pending, |rejection| {
+                        Poll::Ready(Err(CallError::Rejected(rejection)))
+                    });
+                }
+                Doing::Remote(..) | Doing::Waiting(..) | Doing::Over => {}
             }
             match ready!(state.as_mut().poll_elsewhere(cx)) {
                 Step::Begin(running) => state.set(running),

@@ -1,4 +1,7 @@
-use std::task::{Context, Poll};
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use bytes::Bytes;
 use fusebox_core::Timestamp;
@@ -20,7 +23,7 @@ use crate::{
 pub struct Bulkhead<S, K = Everyone> {
     pub(crate) inner: S,
     pub(crate) compartment: Compartment,
-    pub(crate) custom: Custom,
+    pub(crate) custom: Option<Arc<Custom>>,
     pub(crate) key: K,
 }
 

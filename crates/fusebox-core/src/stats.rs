@@ -107,6 +107,14 @@ impl Stats {
         }
     }
 
+    /// Records one call that was refused at once.
+    #[inline]
+    pub fn record_refused(&self, kind: RejectionKind) {
+        if let Some(shard) = self.shard() {
+            shard.counters.refused(kind, true);
+        }
+    }
+
     #[inline]
     fn ended(&self, shard: &Shard, now: Timestamp, ran: u64, outcome: Outcome) {
         if let Some(count) = shard.counters.outcomes.get(outcome.index()) {
@@ -223,6 +231,7 @@ impl Default for Stats {
 }
 
 impl Counters<AtomicU64> {
+    #[inline]
     fn refused(&self, kind: RejectionKind, enforced: bool) {
         let table = if enforced {
             &self.enforced
