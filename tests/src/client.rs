@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header::HOST};
 use http_body_util::{BodyExt, Empty};
 use hyper::{
     body::Incoming,
@@ -49,11 +49,24 @@ impl Connection {
     /// # Panics
     /// When the request before this one is not over yet, and stays so.
     pub async fn get(&mut self, path: &str) -> hyper::Result<Response<Incoming>> {
+        let request = Request::get(path).body(Empty::new()).unwrap();
+        self.send(request).await
+    }
+
+    /// Sends a request; the answer is ready with its head.
+    ///
+    /// # Errors
+    /// When the server closes the connection instead of answering.
+    ///
+    /// # Panics
+    /// As [`get`](Self::get).
+    pub async fn send(
+        &mut self,
+        mut request: Request<Empty<Bytes>>,
+    ) -> hyper::Result<Response<Incoming>> {
         within(self.sender.ready()).await?;
-        let request = Request::get(path)
-            .header(http::header::HOST, "loopback")
-            .body(Empty::new())
-            .unwrap();
+        let host = HeaderValue::from_static("loopback");
+        request.headers_mut().insert(HOST, host);
         within(self.sender.send_request(request)).await
     }
 
