@@ -13,8 +13,10 @@ impl Bits {
         &self.0
     }
 
-    pub(crate) fn words_mut(&mut self) -> &mut [u64] {
-        &mut self.0
+    pub(crate) fn union(&mut self, other: &Self) {
+        for (word, other) in self.0.iter_mut().zip(&other.0) {
+            *word |= other;
+        }
     }
 
     pub(crate) fn insert(&mut self, index: usize) {

@@ -6,8 +6,11 @@ use aho_corasick::AhoCorasick;
 
 use super::bits::Bits;
 use super::draft::{self, Draft, Drafts, Link, Skip, Step};
+use super::filter;
 use super::fold::Start;
+use super::groups;
 use super::matcher;
+use super::needs::Needs;
 use super::program::{
     Amount, CAPTURES, Change, Ctl, Disruptive, Effect, Exclusion, Head, Initial, Node, Operator,
     Piece, Program, Rule, Select, Target, Text, TxTable,
@@ -37,7 +40,7 @@ pub(super) fn check(steps: &[Step]) -> Result<(), RulesetError> {
     Ok(())
 }
 
-pub(super) fn lower(drafts: Drafts, start: &Start) -> Result<Program, RulesetError> {
+pub(super) fn lower(drafts: Drafts, start: &Start, fast: bool) -> Result<Program, RulesetError> {
     let heads: Vec<&Draft> = drafts
         .steps
         .iter()
@@ -70,6 +73,20 @@ pub(super) fn lower(drafts: Drafts, start: &Start) -> Result<Program, RulesetErr
         }
     }
     lower.tx.finish();
+    if fast {
+        groups::find(&mut lower.rules, &lower.regexes);
+    }
+    let screens = if fast {
+        let (needs_of_regex, needs_of_phrases) = (&lower.needs_of_regex, &lower.needs_of_phrases);
+        let needs_of = |operator: &Operator| match operator {
+            Operator::Rx(regex) => needs_of_regex.get(*regex as usize).cloned(),
+            Operator::Phrases(phrases) => needs_of_phrases.get(*phrases as usize).cloned(),
+            _ => None,
+        };
+        Some(filter::build(&mut lower.rules, &lower.nodes, needs_of)?)
+    } else {
+        None
+    };
     Ok(Program {
         settings: drafts.settings,
         rules: lower.rules,
@@ -77,6 +94,7 @@ pub(super) fn lower(drafts: Drafts, start: &Start) -> Result<Program, RulesetErr
         nodes: lower.nodes,
         regexes: lower.regexes,
         phrases: lower.phrases,
+        screens,
         tx: lower.tx,
         exclusions: lower.exclusions,
     })
@@ -127,7 +145,9 @@ pub(super) struct Lower {
     node_of: HashMap<(u32, Transformation), u32>,
     regexes: Vec<Regex>,
     regex_of: HashMap<(String, bool), u32>,
+    needs_of_regex: Vec<Needs>,
     phrases: Vec<AhoCorasick>,
+    needs_of_phrases: Vec<Needs>,
     tx: TxTable,
     exclusions: Vec<Exclusion>,
     heads: u32,
@@ -160,7 +180,9 @@ impl Lower {
             node_of: HashMap::new(),
             regexes: Vec::new(),
             regex_of: HashMap::new(),
+            needs_of_regex: Vec::new(),
             phrases: Vec::new(),
+            needs_of_phrases: Vec::new(),
             tx: TxTable::default(),
             exclusions: Vec::new(),
             heads: 0,
@@ -247,9 +269,11 @@ impl Lower {
                 Box::default()
             },
             capture: link.capture,
+            capture_groups: link.capture,
             effects,
             next,
             head_index,
+            probe: None,
             is_action: link.operator.is_none(),
             head,
             location: link.location.clone(),
@@ -314,13 +338,16 @@ impl Lower {
         }
         let compiled = regex::compile(pattern, ignore_case)?;
         let at = index(self.regexes.len());
+        self.needs_of_regex
+            .push(Needs::of(&regex::tree(pattern, ignore_case)?));
         self.regexes.push(compiled);
         self.regex_of.insert(key, at);
         Ok(at)
     }
 
-    pub(super) fn add_phrases(&mut self, automaton: AhoCorasick) -> u32 {
+    pub(super) fn add_phrases(&mut self, phrases: &[Vec<u8>], automaton: AhoCorasick) -> u32 {
         let at = index(self.phrases.len());
+        self.needs_of_phrases.push(Needs::of_phrases(phrases));
         self.phrases.push(automaton);
         at
     }

@@ -6,15 +6,21 @@
 //! | `draft` | joins chains, merges default actions, applies updates and removals |
 //! | `fold` | decides at load what is known at load |
 //! | `lower` | numbers names, resolves skips and removals, compiles expressions, lists and chains of transformations |
+//! | `needs` | what a text must have for an expression to match it |
+//! | `groups` | which captures somebody looks at |
+//! | `filter` | which rules one look at a text rules out |
 //! | `regex` | reads expressions as PCRE without UTF does |
 //!
 //! All expressions are compiled here: the first request finds nothing left to do.
 
 mod bits;
 mod draft;
+mod filter;
 mod fold;
+mod groups;
 mod lower;
 mod matcher;
+mod needs;
 mod operator;
 mod program;
 mod regex;
@@ -23,7 +29,9 @@ mod settings;
 use crate::error::RulesetError;
 use crate::parse::Sources;
 
+pub(crate) use bits::Bits;
 pub(crate) use bits::contains as bits_contain;
+pub(crate) use filter::{Filter, Lane, Lanes, Place, Probe};
 pub(crate) use program::{
     Amount, CAPTURES, Change, Ctl, Disruptive, Effect, Head, Initial, Operator, Piece, Program,
     Rule, Select, Target, Text,
@@ -31,13 +39,13 @@ pub(crate) use program::{
 pub(crate) use settings::Settings;
 
 /// Compiles what the sources say.
-pub(crate) fn compile(sources: &Sources, folding: bool) -> Result<Program, RulesetError> {
+pub(crate) fn compile(sources: &Sources, fast: bool) -> Result<Program, RulesetError> {
     let mut drafts = draft::build(sources)?;
     // Before anything is dropped: a rule that can never run must be right all the same.
     lower::check(&drafts.steps)?;
     let mut start = fold::Start::new();
-    if folding {
+    if fast {
         (drafts.steps, start) = fold::fold(drafts.steps);
     }
-    lower::lower(drafts, &start)
+    lower::lower(drafts, &start, fast)
 }

@@ -74,7 +74,7 @@ impl Lower {
 
     fn phrases(&mut self, phrases: Vec<Vec<u8>>) -> Result<u32, ErrorKind> {
         let automaton = phrase_automaton(&phrases)?;
-        Ok(self.add_phrases(automaton))
+        Ok(self.add_phrases(&phrases, automaton))
     }
 }
 

@@ -6,6 +6,7 @@ use aho_corasick::AhoCorasick;
 use ipnet::IpNet;
 
 use super::bits::Bits;
+use super::filter::{Probe, Screen};
 use super::regex::Regex;
 use super::settings::Settings;
 use crate::engine::TxValue;
@@ -26,6 +27,8 @@ pub(crate) struct Program {
     pub(crate) regexes: Vec<Regex>,
     pub(crate) phrases: Vec<AhoCorasick>,
     pub(crate) tx: TxTable,
+    /// Filters for requests and for responses; `None` for the plain engine.
+    pub(crate) screens: Option<[Screen; 2]>,
     /// What `ctl:ruleRemoveTarget..` can leave out, by index.
     pub(crate) exclusions: Vec<Exclusion>,
 }
@@ -89,10 +92,14 @@ pub(crate) struct Rule {
     /// With `multiMatch`: every node on the way, the root first.
     pub(crate) multi_match: Box<[u32]>,
     pub(crate) capture: bool,
+    /// Whether some rule may look at more of a capture than the whole match: finding groups costs many times more.
+    pub(crate) capture_groups: bool,
     pub(crate) effects: Box<[Effect]>,
     pub(crate) next: Option<u32>,
     /// Which head this rule belongs to, counted over all phases: the index in removal sets.
     pub(crate) head_index: u32,
+    /// Its bit in a screen, if a look at a text can tell that it does not match.
+    pub(crate) probe: Option<Probe>,
     /// A `SecAction`: looks at nothing, always matches.
     pub(crate) is_action: bool,
     /// Only the first rule of a chain has it.

@@ -25,7 +25,8 @@ struct Sizes {
 }
 
 impl BodyReader {
-    pub(super) fn new(program: &Program, state: &State) -> Self {
+    pub(super) fn new(program: &Program, state: &mut State) -> Self {
+        state.texts.forget_recent();
         let kind = match state.processor {
             None | Some(Processor::Raw) => None,
             Some(Processor::UrlEncoded) => Some(BodyKind::UrlEncoded),
@@ -215,7 +216,9 @@ impl<'a> Collect<'a> {
 
 impl Sink for Collect<'_> {
     fn argument(&mut self, name: &[u8], value: &[u8]) {
-        self.add(self.arguments, name, value);
+        let name = self.texts.push(name);
+        let value = self.texts.push_again(value);
+        self.lists.push(self.arguments, name, value);
     }
 
     fn file(&mut self, field: &[u8], filename: &[u8], size: u64) {

@@ -6,7 +6,7 @@ use regex_automata::util::primitives::NonMaxUsize;
 use super::Engine;
 use super::lists::{Field, List, lists_of};
 use super::state::Matched;
-use super::texts::TextId;
+use super::texts::{Asked, TextId};
 use super::tx::{TxName, TxValue};
 use crate::compile::{CAPTURES, Operator, Rule, Select, Target};
 use crate::operator;
@@ -161,6 +161,27 @@ impl<'a> Engine<'a> {
         }
         for (list, field) in lists_of(variable) {
             if variable == Variable::Xml && !xml_list_is(*list, &target.select) {
+                continue;
+            }
+            if let Some(probe) = rule.probe.filter(|_| !target.count) {
+                // Only where the filter left something, which is in the same order.
+                let mut hit = self.first_hit(probe, *list, *field);
+                while let Some((entry_at, next)) = self.hit_at(probe, hit) {
+                    hit = next;
+                    let Some(entry) = self.state.lists.get(*list).get(entry_at).copied() else {
+                        break;
+                    };
+                    let selected =
+                        variable == Variable::Xml || self.is_selected(target, entry.name);
+                    if !selected || self.is_excluded(rule, variable, entry.name) {
+                        continue;
+                    }
+                    let text = match field {
+                        Field::Name => entry.name,
+                        Field::Value => entry.value,
+                    };
+                    any |= look(self, Some(entry.name), text);
+                }
                 continue;
             }
             for at in 0..self.state.lists.get(*list).len() {
@@ -366,6 +387,11 @@ impl<'a> Engine<'a> {
         name: Option<TextId>,
         text: TextId,
     ) -> bool {
+        if let Some(probe) = rule.probe
+            && self.state.texts.is_ruled_out(text, probe.bit)
+        {
+            return false;
+        }
         let matches = self.test(rule, text);
         if matches {
             self.hit(rule, variable, false, name, text);
@@ -421,8 +447,14 @@ impl<'a> Engine<'a> {
             Operator::ByteRange(allowed) => !self.state.texts.present(text).is_subset(*allowed),
             Operator::UrlEncoding => operator::bad_url_encoding(self.state.texts.get(text)),
             Operator::Utf8Encoding => operator::bad_utf8(self.state.texts.get(text)),
-            Operator::DetectSqli => crate::libinjection::sqli(self.state.texts.get(text)).is_some(),
-            Operator::DetectXss => crate::libinjection::xss(self.state.texts.get(text)),
+            Operator::DetectSqli => self.state.texts.remembered(text, Asked::Sqli, |text| {
+                crate::libinjection::sqli(text).is_some()
+            }),
+            Operator::DetectXss => {
+                self.state
+                    .texts
+                    .remembered(text, Asked::Xss, crate::libinjection::xss)
+            }
         };
         positive != rule.negated
     }
@@ -473,8 +505,12 @@ impl<'a> Engine<'a> {
         match &rule.operator {
             Operator::Rx(regex) => {
                 let mut slots: [Option<NonMaxUsize>; 2 * CAPTURES as usize] = Default::default();
-                if let Some(regex) = program.regexes.get(*regex as usize) {
-                    regex.search_slots(&Input::new(bytes), &mut slots);
+                // Two slots are the whole match, which needs no search for groups.
+                let wanted = if rule.capture_groups { slots.len() } else { 2 };
+                if let Some(regex) = program.regexes.get(*regex as usize)
+                    && let Some(slots) = slots.get_mut(..wanted)
+                {
+                    regex.search_slots(&Input::new(bytes), slots);
                 }
                 for (span, pair) in spans.iter_mut().zip(slots.chunks_exact(2)) {
                     if let [Some(start), Some(end)] = pair {

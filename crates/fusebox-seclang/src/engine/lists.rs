@@ -19,7 +19,7 @@ pub(crate) enum List {
 }
 
 /// How many lists there are.
-const LISTS: usize = 10;
+pub(crate) const LISTS: usize = 10;
 
 /// One entry.
 #[derive(Clone, Copy, Debug)]

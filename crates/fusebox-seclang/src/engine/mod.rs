@@ -7,6 +7,8 @@
 //! | `tx` | the TX collection |
 //! | `state` | all of it, recycled |
 //! | `phase` | which rules run |
+//! | `hits` | which entries may match which rule |
+//! | `scan` | which rules need not run |
 //! | `eval` | one rule: its targets, its operator |
 //! | `expand` | macros |
 //! | `effects` | what a match does |
@@ -17,9 +19,11 @@ mod body;
 mod effects;
 mod eval;
 mod expand;
+mod hits;
 mod lists;
 mod persist;
 mod phase;
+mod scan;
 mod state;
 mod texts;
 mod transaction;
@@ -28,6 +32,7 @@ mod tx;
 use crate::compile::{Head, Program, Rule};
 pub(crate) use state::State;
 
+pub(crate) use lists::{Field, LISTS, List, lists_of};
 pub(crate) use persist::Store;
 pub use transaction::{Action, Interruption, Match, Transaction};
 pub(crate) use tx::TxValue;

@@ -15,6 +15,7 @@ impl<'a> Engine<'a> {
         let Some(heads) = program.phases.get(usize::from(phase) - 1) else {
             return;
         };
+        self.screen(phase);
         let mut position = 0;
         while let Some(at) = heads.get(position) {
             position += 1;
@@ -52,6 +53,11 @@ impl<'a> Engine<'a> {
         let program = self.program;
         let rule = program.rules.get(at as usize)?;
         let head = rule.head.as_deref()?;
+        if let Some(probe) = rule.probe
+            && !self.is_candidate(probe)
+        {
+            return None;
+        }
         if !self.state.removed.is_empty()
             && bits_contain(&self.state.removed, rule.head_index as usize)
         {

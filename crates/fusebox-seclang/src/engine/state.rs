@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::ops::Range;
 
+use super::hits::Hits;
 use super::lists::Lists;
 use super::texts::{TextId, Texts};
 use super::tx::Tx;
@@ -65,6 +66,12 @@ pub(crate) struct State {
     pub(crate) removed: Vec<u64>,
     /// Exclusions that `ctl` asked for, by their index in the program.
     pub(crate) excluded: Vec<u32>,
+    /// By screen: the probes that some value may pass.
+    pub(crate) candidates: [Vec<u64>; 2],
+    /// By screen: which entries may match which probe.
+    pub(crate) hits: [Hits; 2],
+    /// By place of a screen: how much of it was looked at.
+    pub(crate) looked_at: [Vec<u32>; 2],
     pub(crate) mode: EngineMode,
     pub(crate) audit: AuditMode,
     pub(crate) audit_parts: Option<Box<str>>,
@@ -107,6 +114,9 @@ impl State {
             name_buffer: Vec::new(),
             removed: Vec::new(),
             excluded: Vec::new(),
+            candidates: Default::default(),
+            hits: Default::default(),
+            looked_at: Default::default(),
             mode: EngineMode::Off,
             audit: AuditMode::Off,
             audit_parts: None,
@@ -142,6 +152,20 @@ impl State {
         self.log.clear();
         self.removed.clear();
         self.excluded.clear();
+        for (((screen, candidates), looked_at), hits) in program
+            .screens
+            .iter()
+            .flatten()
+            .zip(&mut self.candidates)
+            .zip(&mut self.looked_at)
+            .zip(&mut self.hits)
+        {
+            hits.clear();
+            candidates.clear();
+            candidates.resize(screen.filter.words(), 0);
+            looked_at.clear();
+            looked_at.resize(screen.places.len(), 0);
+        }
         self.mode = program.settings.engine;
         self.audit = program.settings.audit;
         self.audit_parts = None;

@@ -1,7 +1,7 @@
 //! The bytes of one transaction: every value once, with the set of bytes that occur in it.
 
-use super::super::compile::Program;
 use crate::ByteSet;
+use crate::compile::{Bits, Filter, Program};
 
 /// A text of the arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,9 +23,22 @@ struct Text {
     present: ByteSet,
     /// Where its row of transformed texts starts in `rows`; [`NO_ROW`] until one is needed.
     row: u32,
+    /// Where its probes start in `probes`; [`NO_ROW`] until it was looked at.
+    probes: u32,
+    /// The next of the texts that transformations made of one value; [`NO_ROW`] after the last.
+    sibling: u32,
+    /// Answers of costly operators: for each [`Asked`] a bit that it was asked and one that it said yes.
+    answers: u8,
 }
 
 const NO_ROW: u32 = u32::MAX;
+
+/// An operator whose answer is remembered with the text.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Asked {
+    Sqli = 0b01,
+    Xss = 0b100,
+}
 
 /// No result yet, in a row.
 const UNKNOWN: u32 = u32::MAX;
@@ -37,13 +50,23 @@ pub(crate) struct Texts {
     texts: Vec<Text>,
     /// Results of transformations: a row of one id per node for each text that some transformation might change.
     rows: Vec<u32>,
+    /// What the filter left of each text that it looked at.
+    probes: Vec<u64>,
     /// Bytes that transformations have written; the work budget counts them.
     pub(crate) transformed: u64,
     buffer: Vec<u8>,
+    /// Short values seen lately in one list, by a hash of their bytes; the newest wins.
+    recent: Vec<TextId>,
 }
 
+/// How many; a power of two.
+const RECENT: usize = 256;
+
+/// Longer values seldom come twice.
+const MAX_RECENT: usize = 32;
+
 /// What one arena keeps for the next transaction: a burst of large bodies must not pin its memory for ever.
-const KEEP_BYTES: usize = 1 << 20;
+const KEEP_BYTES: usize = 2 << 20;
 
 impl Texts {
     pub(crate) fn clear(&mut self) {
@@ -53,9 +76,12 @@ impl Texts {
         self.texts.shrink_to(KEEP_BYTES / size_of::<Text>());
         self.rows.clear();
         self.rows.shrink_to(KEEP_BYTES / size_of::<u32>());
+        self.probes.clear();
+        self.probes.shrink_to(KEEP_BYTES / size_of::<u64>());
         self.buffer.clear();
         self.buffer.shrink_to(KEEP_BYTES);
         self.transformed = 0;
+        self.recent.clear();
         self.push(&[]);
     }
 
@@ -77,6 +103,37 @@ impl Texts {
         self.add(offset(start), written)
     }
 
+    /// Takes a copy, or finds the same value among those taken lately: `true`, `USD` and `0` come in every record of a body.
+    ///
+    /// For the values of one list only: a text is looked at once, for the rules of one place.
+    pub(crate) fn push_again(&mut self, bytes: &[u8]) -> TextId {
+        if bytes.is_empty() || bytes.len() > MAX_RECENT {
+            return self.push(bytes);
+        }
+        // Whoever makes values collide gets a copy of each, as without it.
+        let hash = bytes.iter().fold(0_usize, |hash, byte| {
+            hash.wrapping_mul(31).wrapping_add(usize::from(*byte))
+        });
+        let at = (hash ^ hash >> 8) % RECENT;
+        if self.recent.is_empty() {
+            self.recent.resize(RECENT, TextId::EMPTY);
+        }
+        let known = self.recent.get(at).copied().unwrap_or(TextId::EMPTY);
+        if self.get(known) == bytes {
+            return known;
+        }
+        let new = self.push(bytes);
+        if let Some(cell) = self.recent.get_mut(at) {
+            *cell = new;
+        }
+        new
+    }
+
+    /// Starts another list for [`push_again`](Self::push_again).
+    pub(crate) fn forget_recent(&mut self) {
+        self.recent.clear();
+    }
+
     /// A part of another text, without a copy.
     pub(crate) fn part(&mut self, of: TextId, start: usize, end: usize) -> TextId {
         let Some(text) = self.texts.get(of.index()).copied() else {
@@ -95,6 +152,9 @@ impl Texts {
             end: last,
             present,
             row: NO_ROW,
+            probes: NO_ROW,
+            sibling: NO_ROW,
+            answers: 0,
         });
         TextId(id)
     }
@@ -106,6 +166,9 @@ impl Texts {
             end: offset(self.bytes.len()),
             present,
             row: NO_ROW,
+            probes: NO_ROW,
+            sibling: NO_ROW,
+            answers: 0,
         });
         TextId(id)
     }
@@ -153,7 +216,7 @@ impl Texts {
         }
         let before = self.transformed(program, id, entry.parent);
         let after = if step.may_change(self.present(before)) {
-            self.apply(step, before)
+            self.apply(step, id, before)
         } else {
             before
         };
@@ -161,6 +224,66 @@ impl Texts {
             *cell = after.0;
         }
         after
+    }
+
+    /// The probes that the text may pass, of those in `of`; looked at once.
+    pub(crate) fn probes(&mut self, filter: &Filter, of: &Bits, id: TextId) -> &[u64] {
+        let Some(text) = self.texts.get(id.index()).copied() else {
+            return &[];
+        };
+        let words = filter.words();
+        // The empty text stands for any empty value: it has no probes of its own to keep.
+        if text.probes != NO_ROW && id != TextId::EMPTY {
+            let start = text.probes as usize;
+            return self.probes.get(start..start + words).unwrap_or_default();
+        }
+        let start = self.probes.len();
+        self.probes.extend_from_slice(of.words());
+        let bytes = self.bytes.get(text.start as usize..text.end as usize);
+        if let Some(probes) = self.probes.get_mut(start..) {
+            filter.look(bytes.unwrap_or_default(), text.present, probes);
+        }
+        if let Some(text) = self.texts.get_mut(id.index())
+            && id != TextId::EMPTY
+        {
+            text.probes = offset(start);
+        }
+        self.probes.get(start..).unwrap_or_default()
+    }
+
+    /// What `ask` says of the text; asked once.
+    pub(crate) fn remembered(
+        &mut self,
+        id: TextId,
+        what: Asked,
+        ask: impl FnOnce(&[u8]) -> bool,
+    ) -> bool {
+        let asked = what as u8;
+        let yes = asked << 1;
+        let answers = self.texts.get(id.index()).map_or(0, |text| text.answers);
+        if answers & asked != 0 {
+            return answers & yes != 0;
+        }
+        let answer = ask(self.get(id));
+        if let Some(text) = self.texts.get_mut(id.index()) {
+            text.answers |= asked | if answer { yes } else { 0 };
+        }
+        answer
+    }
+
+    /// Whether the filter has looked at the text and ruled the probe out.
+    pub(crate) fn is_ruled_out(&self, id: TextId, bit: u16) -> bool {
+        let Some(text) = self
+            .texts
+            .get(id.index())
+            .filter(|text| text.probes != NO_ROW)
+        else {
+            return false;
+        };
+        let word = self
+            .probes
+            .get(text.probes as usize + usize::from(bit / 64));
+        word.is_some_and(|word| word >> (bit % 64) & 1 == 0)
     }
 
     fn row(&mut self, program: &Program, id: TextId, row: u32) -> u32 {
@@ -176,17 +299,40 @@ impl Texts {
         row
     }
 
-    fn apply(&mut self, step: crate::Transformation, id: TextId) -> TextId {
+    /// What one step makes of `id`, which was made of `root`. Different chains often end at the same bytes; those are one text, so
+    /// that the filter looks at it once.
+    fn apply(&mut self, step: crate::Transformation, root: TextId, id: TextId) -> TextId {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
         self.transformed += self.length(id) as u64;
         let after = if step.apply(self.get(id), &mut buffer) {
-            self.push(&buffer)
+            self.sibling(root, &buffer)
         } else {
             id
         };
         self.buffer = buffer;
         after
+    }
+
+    fn sibling(&mut self, root: TextId, bytes: &[u8]) -> TextId {
+        if bytes.is_empty() {
+            return TextId::EMPTY;
+        }
+        let mut last = root;
+        loop {
+            if self.get(last) == bytes {
+                return last;
+            }
+            match self.texts.get(last.index()).map(|text| text.sibling) {
+                Some(next) if next != NO_ROW => last = TextId(next),
+                _ => break,
+            }
+        }
+        let new = self.push(bytes);
+        if let Some(last) = self.texts.get_mut(last.index()) {
+            last.sibling = new.0;
+        }
+        new
     }
 }
 

@@ -14,7 +14,7 @@ mod port;
 #[cfg(test)]
 mod tests;
 
-pub use gate::{Gated, may_be_sqli, may_be_xss};
+pub use gate::{Gated, is_json_name, may_be_sqli, may_be_xss};
 pub use port::Port;
 
 /// Tells attacks from other values.

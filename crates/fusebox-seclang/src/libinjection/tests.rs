@@ -184,3 +184,54 @@ proptest! {
         gates_lose_nothing(&value);
     }
 }
+
+/// Names of two to five parts from what a fingerprint is made of, each part alone and two joined.
+#[test]
+fn the_name_of_a_value_in_json_is_never_an_injection() {
+    const PARTS: &[&str] = &[
+        "select",
+        "union",
+        "or",
+        "and",
+        "1",
+        "0x1",
+        "null",
+        "sleep",
+        "from",
+        "where",
+        "users",
+        "waitfor",
+        "x",
+        "like",
+        "in",
+        "information_schema",
+        "1e5",
+        "not",
+        "case",
+        "if",
+        "exec",
+        "concat",
+        "array_0",
+        "",
+        "json",
+        "_",
+    ];
+    let mut state = 7_u64;
+    for _ in 0..200_000 {
+        let mut name = "json".to_owned();
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        let mut digits = state;
+        for _ in 0..2 + state % 4 {
+            name.push('.');
+            for _ in 0..1 + digits % 2 {
+                digits /= 2;
+                name.push_str(PARTS[usize::try_from(digits % PARTS.len() as u64).unwrap()]);
+                digits /= PARTS.len() as u64;
+            }
+        }
+        assert!(super::is_json_name(name.as_bytes()), "{name}");
+        assert!(super::Port.sqli(name.as_bytes()).is_none(), "{name}");
+    }
+}

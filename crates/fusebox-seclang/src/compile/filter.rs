@@ -1,0 +1,473 @@
+//! One look at a text says which rules cannot match it.
+//!
+//! Each rule whose first condition is a plain expression or a list of phrases has a *probe*, a bit. [`Filter::look`] gives the bits
+//! of the probes that a text may pass: by its length, by the bytes in it, and by one pass of an Aho-Corasick automaton over all the
+//! strings that the rules need (Aho and Corasick, "Efficient string matching", 1975). Then [`Lanes`] say which probes look at a
+//! value at all, and after which transformations.
+//!
+//! Neither knows more than that a rule cannot match; whether it does is decided by its own operator.
+
+use std::collections::HashMap;
+
+use aho_corasick::automaton::Automaton;
+use aho_corasick::automaton::StateID;
+use aho_corasick::nfa::contiguous::{Builder, NFA};
+use aho_corasick::{Anchored, MatchKind};
+
+use super::bits::Bits;
+use super::needs::Needs;
+use super::program::{Node, Operator, Rule, Select};
+use crate::ByteSet;
+use crate::engine::{Field, LISTS, List, lists_of};
+use crate::error::ErrorKind;
+use crate::parse::Variable;
+
+/// Texts at least this long are all of one length to the filter.
+const LONG: usize = 32;
+
+/// How many sets of a probe are looked up by byte; what they leave is so little that the others are compared one by one.
+const PLANES: usize = 2;
+
+/// Which probes a text may pass.
+#[derive(Debug)]
+pub(crate) struct Filter {
+    /// How many words a set of probes has.
+    words: usize,
+    /// By length: probes whose matches may be that short.
+    by_length: Vec<Bits>,
+    /// The two rarest sets of each probe, by byte: the probes whose set has it, or that have no set.
+    planes: [Box<[u64]>; PLANES],
+    /// The other sets of each probe.
+    other_sets: Vec<Box<[ByteSet]>>,
+    /// Probes that need a string.
+    need_literal: Bits,
+    automaton: Option<NFA>,
+    /// By pattern of the automaton: the probes that it is for.
+    probes_of: Vec<Box<[u16]>>,
+}
+
+impl Filter {
+    fn build(needs: &[Needs]) -> Result<Self, ErrorKind> {
+        let empty = || Bits::new(needs.len());
+        let mut by_length = vec![empty(); LONG + 1];
+        let words = empty().words().len();
+        let mut planes: [Box<[u64]>; PLANES] = std::array::from_fn(|_| vec![0; 256 * words].into());
+        let mut other_sets = Vec::new();
+        let mut need_literal = empty();
+        let mut patterns: HashMap<&[u8], Vec<u16>> = HashMap::new();
+        for (probe, needs) in needs.iter().enumerate() {
+            for bits in by_length.iter_mut().skip(needs.length.min(LONG)) {
+                bits.insert(probe);
+            }
+            let mut sets = needs.sets.iter().copied();
+            for plane in &mut planes {
+                let set = sets.next().unwrap_or(ByteSet::FULL);
+                for byte in set.iter() {
+                    let word = plane.get_mut(usize::from(byte) * words + probe / 64);
+                    *word.ok_or_else(|| too_many(needs.literals.len()))? |= 1 << (probe % 64);
+                }
+            }
+            other_sets.push(sets.collect());
+            if !needs.literals.is_empty() {
+                need_literal.insert(probe);
+            }
+            for literal in &needs.literals {
+                let probe = u16::try_from(probe).map_err(|_| too_many(needs.literals.len()))?;
+                patterns.entry(literal).or_default().push(probe);
+            }
+        }
+        let (texts, probes_of): (Vec<&[u8]>, Vec<Box<[u16]>>) = patterns
+            .into_iter()
+            .map(|(text, probes)| (text, probes.into()))
+            .unzip();
+        // The contiguous form: a tenth of the memory of a full automaton, which stays in the cache of a core that does
+        // other work between requests.
+        let automaton = Builder::new()
+            .ascii_case_insensitive(true)
+            .match_kind(MatchKind::Standard)
+            .build(&texts)
+            .map_err(|_| too_many(texts.len()))?;
+        Ok(Self {
+            words,
+            by_length,
+            planes,
+            other_sets,
+            need_literal,
+            automaton: (!texts.is_empty()).then_some(automaton),
+            probes_of,
+        })
+    }
+
+    pub(crate) const fn words(&self) -> usize {
+        self.words
+    }
+
+    /// Leaves of `probes` those that the text may pass.
+    pub(crate) fn look(&self, text: &[u8], present: ByteSet, probes: &mut [u64]) {
+        let length = self.by_length.get(text.len().min(LONG));
+        let mut left = 0;
+        for (probe, length) in probes.iter_mut().zip(length.map_or(&[][..], Bits::words)) {
+            *probe &= length;
+            left |= *probe;
+        }
+        if left == 0 {
+            return;
+        }
+        // An empty text has no byte to look up, and its length has left what can match it.
+        if text.is_empty() {
+            return;
+        }
+        let mut hits = [[0_u64; MAX_WORDS]; PLANES];
+        for (high, word) in present.to_words().into_iter().enumerate() {
+            let mut rest = word;
+            while rest != 0 {
+                let byte = high * 64 + rest.trailing_zeros() as usize;
+                rest &= rest - 1;
+                for (hit, plane) in hits.iter_mut().zip(&self.planes) {
+                    let row = plane.get(byte * self.words..(byte + 1) * self.words);
+                    for (hit, word) in hit.iter_mut().zip(row.unwrap_or_default()) {
+                        *hit |= word;
+                    }
+                }
+            }
+        }
+        for hit in &hits {
+            for (probe, hit) in probes.iter_mut().zip(hit) {
+                *probe &= hit;
+            }
+        }
+        let mut literal = 0;
+        for (at, (word, needed)) in probes.iter_mut().zip(self.need_literal.words()).enumerate() {
+            let mut rest = *word;
+            while rest != 0 {
+                let bit = rest.trailing_zeros() as usize;
+                rest &= rest - 1;
+                let sets = self.other_sets.get(at * 64 + bit);
+                let misses =
+                    |sets: &Box<[ByteSet]>| sets.iter().any(|set| !set.intersects(present));
+                if sets.is_some_and(misses) {
+                    *word &= !(1 << bit);
+                }
+            }
+            literal |= *word & needed;
+        }
+        if literal != 0 {
+            self.scan(text, probes);
+        }
+    }
+
+    /// Takes out the probes that need a string which is not there.
+    fn scan(&self, text: &[u8], probes: &mut [u64]) {
+        let Some(automaton) = &self.automaton else {
+            return;
+        };
+        let Ok(mut state) = automaton.start_state(Anchored::No) else {
+            return;
+        };
+        // Probes that still wait for a string. They are set aside and come back one by one.
+        let mut waiting = [0_u64; MAX_WORDS];
+        for ((wait, probe), needed) in waiting
+            .iter_mut()
+            .zip(probes.iter_mut())
+            .zip(self.need_literal.words())
+        {
+            *wait = *probe & needed;
+            *probe &= !needed;
+        }
+        for byte in text {
+            state = automaton.next_state(Anchored::No, state, *byte);
+            if automaton.is_special(state) && automaton.is_match(state) {
+                self.found(automaton, state, &mut waiting, probes);
+                if waiting.iter().all(|wait| *wait == 0) {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn found(
+        &self,
+        automaton: &NFA,
+        state: StateID,
+        waiting: &mut [u64; MAX_WORDS],
+        probes: &mut [u64],
+    ) {
+        for at in 0..automaton.match_len(state) {
+            let pattern = automaton.match_pattern(state, at);
+            let Some(found) = self.probes_of.get(pattern.as_usize()) else {
+                continue;
+            };
+            for probe in found {
+                let (word, bit) = (usize::from(probe / 64), 1_u64 << (probe % 64));
+                if let (Some(wait), Some(probe)) = (waiting.get_mut(word), probes.get_mut(word)) {
+                    *probe |= *wait & bit;
+                    *wait &= !bit;
+                }
+            }
+        }
+    }
+}
+
+/// Probes in one filter: 1,024. CRS has 300; rules beyond are looked at one by one, as if there were no filter.
+const MAX_WORDS: usize = 16;
+
+fn too_many(found: usize) -> ErrorKind {
+    ErrorKind::TooLarge {
+        what: "strings in all expressions",
+        limit: 1 << 24,
+        found,
+    }
+}
+
+/// Which probes look at the values of one place, after which transformations.
+#[derive(Debug)]
+pub(crate) struct Lanes {
+    /// Only entries of this name, in lower case.
+    pub(crate) name: Option<Box<[u8]>>,
+    /// All of them.
+    pub(crate) all: Bits,
+    /// A value without any of these is what it is after every transformation.
+    pub(crate) triggers: ByteSet,
+    pub(crate) always_changes: bool,
+    pub(crate) by_node: Vec<(u32, Bits)>,
+}
+
+/// Where values come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    List(List, Field),
+    Single(Variable),
+}
+
+/// A filter and what feeds it: one for requests and one for responses, which have no value in common.
+#[derive(Debug)]
+pub(crate) struct Screen {
+    pub(crate) filter: Filter,
+    pub(crate) places: Vec<Lane>,
+    /// By list and field: which of the places it is.
+    place_of: [Option<u8>; 2 * LISTS],
+    /// How many probes there are.
+    pub(crate) probes: usize,
+}
+
+impl Screen {
+    pub(crate) fn place_of(&self, list: List, field: Field) -> Option<usize> {
+        let place = self.place_of.get(list as usize * 2 + field as usize)?;
+        place.map(usize::from)
+    }
+}
+
+/// A place, the probes that a text from there is looked at for, and what looks at it.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) place: Place,
+    pub(crate) of: Bits,
+    pub(crate) lanes: Vec<Lanes>,
+}
+
+/// A rule's place in a screen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Probe {
+    pub(crate) screen: u8,
+    pub(crate) bit: u16,
+}
+
+/// Gives probes to the rules that can have one, and builds both screens.
+pub(super) fn build(
+    rules: &mut [Rule],
+    nodes: &[Node],
+    needs_of: impl Fn(&Operator) -> Option<Needs>,
+) -> Result<[Screen; 2], ErrorKind> {
+    let mut needs: [Vec<Needs>; 2] = Default::default();
+    let mut probed: [Vec<usize>; 2] = Default::default();
+    for (at, rule) in rules.iter_mut().enumerate() {
+        let Some(screen) = screen_of(rule) else {
+            continue;
+        };
+        let Some(rule_needs) = needs_of(&rule.operator) else {
+            continue;
+        };
+        let (Some(needs), Some(probed)) = (
+            needs.get_mut(usize::from(screen)),
+            probed.get_mut(usize::from(screen)),
+        ) else {
+            continue;
+        };
+        if needs.len() >= MAX_WORDS * 64 {
+            continue;
+        }
+        rule.probe = u16::try_from(needs.len())
+            .ok()
+            .map(|bit| Probe { screen, bit });
+        needs.push(rule_needs);
+        probed.push(at);
+    }
+    let [request, response] = needs;
+    let [request_rules, response_rules] = probed;
+    Ok([
+        screen(&request, &request_rules, rules, nodes)?,
+        screen(&response, &response_rules, rules, nodes)?,
+    ])
+}
+
+/// The screen that a rule can be probed in: it must look only at values that do not change while its phase runs.
+fn screen_of(rule: &Rule) -> Option<u8> {
+    let phase = rule.head.as_ref()?.phase;
+    if rule.negated || rule.targets.is_empty() {
+        return None;
+    }
+    let screen = match phase {
+        1 | 2 => 0,
+        3 | 4 => 1,
+        _ => return None,
+    };
+    let fits = rule.targets.iter().all(|target| {
+        !target.count
+            && !places(target.variable).is_empty()
+            && is_response(target.variable) == (screen == 1)
+    });
+    fits.then_some(screen)
+}
+
+const fn is_response(variable: Variable) -> bool {
+    matches!(
+        variable,
+        Variable::ResponseBody
+            | Variable::ResponseContentType
+            | Variable::ResponseHeaders
+            | Variable::ResponseHeadersNames
+            | Variable::ResponseProtocol
+            | Variable::ResponseStatus
+    )
+}
+
+fn places(variable: Variable) -> Vec<Place> {
+    match variable {
+        // These change while rules run, or have no text before one asks.
+        Variable::HighestSeverity
+        | Variable::MatchedVar
+        | Variable::MatchedVarName
+        | Variable::ReqbodyProcessor
+        | Variable::Time
+        | Variable::TimeDay
+        | Variable::TimeEpoch
+        | Variable::TimeHour
+        | Variable::TimeMin
+        | Variable::TimeMon
+        | Variable::TimeSec
+        | Variable::TimeWday
+        | Variable::TimeYear
+        | Variable::UniqueId => Vec::new(),
+        variable if variable.has_parts() => lists_of(variable)
+            .iter()
+            .map(|(list, field)| Place::List(*list, *field))
+            .collect(),
+        variable => vec![Place::Single(variable)],
+    }
+}
+
+fn screen(
+    needs: &[Needs],
+    probed: &[usize],
+    rules: &[Rule],
+    nodes: &[Node],
+) -> Result<Screen, ErrorKind> {
+    let mut all: Vec<Lane> = Vec::new();
+    let mut every = Bits::new(needs.len());
+    (0..needs.len()).for_each(|probe| every.insert(probe));
+    for (probe, at) in probed.iter().enumerate() {
+        let Some(rule) = rules.get(*at) else { continue };
+        let last = [rule.node];
+        let steps = if rule.multi_match.is_empty() {
+            &last[..]
+        } else {
+            &rule.multi_match
+        };
+        for target in &rule.targets {
+            let name = match &target.select {
+                Select::Name(name) if target.variable != Variable::Xml => Some(name),
+                _ => None,
+            };
+            for place in places(target.variable) {
+                let lane = entry(
+                    &mut all,
+                    |lane| lane.place == place,
+                    || Lane {
+                        place,
+                        // Variables may share a text (`0`), which is looked at once: for all of them.
+                        of: match place {
+                            Place::Single(_) => every.clone(),
+                            Place::List(..) => Bits::new(needs.len()),
+                        },
+                        lanes: Vec::new(),
+                    },
+                );
+                let Some(lane) = lane else { continue };
+                lane.of.insert(probe);
+                let lanes = entry(
+                    &mut lane.lanes,
+                    |lanes| lanes.name.as_ref() == name,
+                    || Lanes {
+                        name: name.cloned(),
+                        all: Bits::new(needs.len()),
+                        triggers: ByteSet::EMPTY,
+                        always_changes: false,
+                        by_node: Vec::new(),
+                    },
+                );
+                if let Some(lanes) = lanes {
+                    lanes.add(probe, steps, nodes, needs.len());
+                }
+            }
+        }
+    }
+    let mut place_of = [None; 2 * LISTS];
+    for (at, lane) in (0..).zip(&all) {
+        if let Place::List(list, field) = lane.place
+            && let Some(cell) = place_of.get_mut(list as usize * 2 + field as usize)
+        {
+            *cell = Some(at);
+        }
+    }
+    Ok(Screen {
+        filter: Filter::build(needs)?,
+        places: all,
+        place_of,
+        probes: needs.len(),
+    })
+}
+
+/// The entry that is meant, made if there is none.
+fn entry<T>(
+    entries: &mut Vec<T>,
+    is_it: impl FnMut(&T) -> bool,
+    make: impl FnOnce() -> T,
+) -> Option<&mut T> {
+    match entries.iter().position(is_it) {
+        Some(at) => entries.get_mut(at),
+        None => {
+            entries.push(make());
+            entries.last_mut()
+        }
+    }
+}
+
+impl Lanes {
+    fn add(&mut self, probe: usize, steps: &[u32], nodes: &[Node], size: usize) {
+        self.all.insert(probe);
+        for step in steps {
+            if let Some(node) = nodes.get(*step as usize) {
+                self.triggers = self.triggers.union(node.triggers);
+                self.always_changes |= node.always_changes;
+            }
+            match self.by_node.iter_mut().find(|(node, _)| node == step) {
+                Some((_, bits)) => bits.insert(probe),
+                None => {
+                    let mut bits = Bits::new(size);
+                    bits.insert(probe);
+                    self.by_node.push((*step, bits));
+                }
+            }
+        }
+    }
+}
