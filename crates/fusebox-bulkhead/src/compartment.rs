@@ -128,8 +128,8 @@ impl Compartment {
     /// next.
     pub async fn acquire(&self) -> Result<Slot, Rejection> {
         let call = match self.enter() {
-            Ok(call) => call,
-            Err(now) => match self.without_a_slot(now) {
+            Some(call) => call,
+            None => match self.without_a_slot() {
                 Admission::Admitted(call) => call,
                 Admission::Queued(waiting) => waiting.await?,
                 Admission::Refused(rejection) => return Err(rejection),
@@ -309,15 +309,18 @@ impl Compartment {
 
     /// Lets a call in, into the line, or not at all, as one of its key's; `None` is nobody's.
     pub(crate) fn enter_as(&self, key: Option<Key>) -> Admission {
-        let now = self.shared.clock.now();
         let share = match self.shared.share(key) {
             Ok(share) => share,
-            Err(kind) => return self.shared.refuse_or_shadow(kind, now),
+            Err(kind) => {
+                return match self.shared.refuse_or_shadow(kind) {
+                    Ok(call) => Admission::Admitted(call),
+                    Err(rejection) => Admission::Refused(rejection),
+                };
+            }
         };
-        let admission = if self.shared.slots.try_enter() {
-            Admission::Admitted(Call::admitted(self.shared.clone(), now))
-        } else {
-            self.without_a_slot(now)
+        let admission = match self.enter() {
+            Some(call) => Admission::Admitted(call),
+            None => self.without_a_slot(),
         };
         match admission {
             Admission::Admitted(call) => Admission::Admitted(call.holding(share)),
@@ -332,20 +335,21 @@ impl Compartment {
 
     /// Lets a call in if there is a free slot, and refuses it otherwise, whatever the queue.
     pub(crate) fn enter_at_once(&self) -> Result<Call, Rejection> {
-        self.enter().or_else(|now| self.shared.at_once(now))
+        self.enter()
+            .map_or_else(|| self.shared.refuse_or_shadow(self.shared.why_not()), Ok)
     }
 
     /// A slot for a request that is not there yet, or a place in line however long it is.
     ///
     /// An error is a compartment that lets nobody in any more; it is told to nobody but the caller.
     pub(crate) fn reserve(&self) -> Result<Reservation, Rejection> {
-        let now = match self.enter() {
-            Ok(call) => return Ok(Reservation::Made(call)),
-            Err(now) => now,
-        };
+        if let Some(call) = self.enter() {
+            return Ok(Reservation::Made(call));
+        }
         let shared = &self.shared;
+        let now = shared.clock.now();
         if !shared.mode.enforces_next() {
-            return Ok(Reservation::Made(shared.shadow(now)));
+            return Ok(Reservation::Made(shared.shadow(shared.why_not())));
         }
         match shared.slots.enter_patiently(now) {
             Entry::Admitted => {
@@ -375,23 +379,25 @@ impl Compartment {
         self.shared.hold_until
     }
 
-    /// Lets a call in if there is a free slot; otherwise says at what time there was none.
+    /// Lets a call in if there is a free slot.
     ///
     /// Apart from [`without_a_slot`](Self::without_a_slot), so that the usual case is compiled into the
-    /// caller and the rest is not.
+    /// caller and the rest is not. The clock is read when there is a slot: a refusal that nobody listens
+    /// to needs no time.
     #[inline(always)]
-    pub(crate) fn enter(&self) -> Result<Call, Timestamp> {
-        let now = self.shared.clock.now();
+    pub(crate) fn enter(&self) -> Option<Call> {
         if self.shared.slots.try_enter() {
-            Ok(Call::admitted(self.shared.clone(), now))
+            let now = self.shared.clock.now();
+            Some(Call::admitted(self.shared.clone(), now))
         } else {
-            Err(now)
+            None
         }
     }
 
-    /// No slot was free at `now`: wait, refuse, or let through in shadow mode.
-    pub(crate) fn without_a_slot(&self, now: Timestamp) -> Admission {
-        self.shared.without_a_slot(now)
+    /// No slot was free: wait, refuse, or let through in shadow mode.
+    #[inline(never)]
+    pub(crate) fn without_a_slot(&self) -> Admission {
+        self.shared.without_a_slot()
     }
 }
 
@@ -404,28 +410,27 @@ impl Shared {
         }
     }
 
-    /// No slot was free at `now`: wait, refuse, or let through in shadow mode.
+    /// No slot was free: wait, refuse, or let through in shadow mode.
     #[inline]
-    fn without_a_slot(self: &Arc<Self>, now: Timestamp) -> Admission {
+    fn without_a_slot(self: &Arc<Self>) -> Admission {
         if !self.mode.enforces_next() {
-            return Admission::Admitted(self.shadow(now));
+            return Admission::Admitted(self.shadow(self.why_not()));
         }
+        let now = || self.clock.now();
         match self.slots.enter(now) {
-            Entry::Admitted => Admission::Admitted(Call::admitted(self.clone(), now)),
-            Entry::Queued(place) => Admission::Queued(Waiting::bounded(self.clone(), place, now)),
-            Entry::Full => Admission::Refused(self.refuse_at_once(RejectionKind::Full, now)),
-            Entry::Closed => {
-                Admission::Refused(self.refuse_at_once(RejectionKind::ShuttingDown, now))
-            }
+            Entry::Full => Admission::Refused(self.refuse_at_once(RejectionKind::Full)),
+            Entry::Closed => Admission::Refused(self.refuse_at_once(RejectionKind::ShuttingDown)),
+            Entry::Admitted => Admission::Admitted(Call::admitted(self.clone(), now())),
+            Entry::Queued(place) => Admission::Queued(Waiting::bounded(self.clone(), place, now())),
         }
     }
 
-    /// No slot was free at `now`, and nobody is to wait.
-    fn at_once(self: &Arc<Self>, now: Timestamp) -> Result<Call, Rejection> {
+    /// Nobody is to wait.
+    fn refuse_or_shadow(self: &Arc<Self>, kind: RejectionKind) -> Result<Call, Rejection> {
         if self.mode.enforces_next() {
-            Err(self.refuse_at_once(self.why_not(), now))
+            Err(self.refuse_at_once(kind))
         } else {
-            Ok(self.shadow(now))
+            Ok(self.shadow(kind))
         }
     }
 
@@ -440,17 +445,9 @@ impl Shared {
         Ok(Share::new(self.clone(), key))
     }
 
-    fn refuse_or_shadow(self: &Arc<Self>, kind: RejectionKind, now: Timestamp) -> Admission {
-        if self.mode.enforces_next() {
-            Admission::Refused(self.refuse_at_once(kind, now))
-        } else {
-            Admission::Admitted(Call::shadowed(self.clone(), now, kind))
-        }
-    }
-
     #[cold]
-    fn shadow(self: &Arc<Self>, now: Timestamp) -> Call {
-        Call::shadowed(self.clone(), now, self.why_not())
+    fn shadow(self: &Arc<Self>, kind: RejectionKind) -> Call {
+        Call::shadowed(self.clone(), self.clock.now(), kind)
     }
 
     fn why_not(&self) -> RejectionKind {
@@ -463,8 +460,8 @@ impl Shared {
 
     /// Tells a refusal of a call that did not wait and returns it.
     #[inline]
-    fn refuse_at_once(&self, kind: RejectionKind, now: Timestamp) -> Rejection {
-        self.reporter.report_refused(now, kind);
+    fn refuse_at_once(&self, kind: RejectionKind) -> Rejection {
+        self.reporter.report_refused(|| self.clock.now(), kind);
         self.rejection(kind)
     }
 

@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use fusebox_core::{CallError, Rejection, Timestamp};
+use fusebox_core::{CallError, Rejection};
 use pin_project::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -140,13 +140,13 @@ where
         }
         match self.compartment.enter() {
             // The call exists before the inner service is called: a panic in there gives the slot back.
-            Ok(call) => ResponseFuture {
+            Some(call) => ResponseFuture {
                 state: State::Running {
                     future: self.inner.call(request),
                     call,
                 },
             },
-            Err(now) => self.call_without_a_slot(request, now),
+            None => self.call_without_a_slot(request),
         }
     }
 }
@@ -162,14 +162,14 @@ impl<S: Clone, K> PlainBulkhead<S, K> {
         R: Send + 'static,
     {
         match self.compartment.enter() {
-            Ok(call) => State::begin(self.ready_one(), request, call, &self.compartment).into(),
-            Err(now) => self.call_without_a_slot(request, now),
+            Some(call) => State::begin(self.ready_one(), request, call, &self.compartment).into(),
+            None => self.call_without_a_slot(request),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn call_without_a_slot<R>(&mut self, request: R, now: Timestamp) -> ResponseFuture<S, R>
+    fn call_without_a_slot<R>(&mut self, request: R) -> ResponseFuture<S, R>
     where
         S: Service<R> + Send + 'static,
         S::Future: Send + 'static,
@@ -177,7 +177,7 @@ impl<S: Clone, K> PlainBulkhead<S, K> {
         S::Error: Send + 'static,
         R: Send + 'static,
     {
-        let admission = self.compartment.without_a_slot(now);
+        let admission = self.compartment.without_a_slot();
         self.go_on(admission, request)
     }
 

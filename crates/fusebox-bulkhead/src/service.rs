@@ -4,7 +4,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use fusebox_core::Timestamp;
 use fusebox_http::Asked;
 use http::{Request, Response};
 use http_body::Body;
@@ -62,14 +61,14 @@ where
         }
         match self.compartment.enter() {
             // The call exists before the inner service is called: a panic in there gives the slot back.
-            Ok(call) => ResponseFuture {
+            Some(call) => ResponseFuture {
                 state: State::Running {
                     future: self.inner.call(request),
                     call: Some(call),
                 },
                 how,
             },
-            Err(now) => self.call_without_a_slot(request, now, how),
+            None => self.call_without_a_slot(request, how),
         }
     }
 }
@@ -85,12 +84,12 @@ impl<S: Clone, K> Bulkhead<S, K> {
         B: Body<Data: From<Bytes> + Send, Error: Send> + Send + 'static,
     {
         match self.compartment.enter() {
-            Ok(call) => {
+            Some(call) => {
                 let inner = self.ready_one();
                 let state = State::begin(inner, request, call, &how, &self.compartment);
                 ResponseFuture { state, how }
             }
-            Err(now) => self.call_without_a_slot(request, now, how),
+            None => self.call_without_a_slot(request, how),
         }
     }
 
@@ -99,7 +98,6 @@ impl<S: Clone, K> Bulkhead<S, K> {
     fn call_without_a_slot<R, B>(
         &mut self,
         request: Request<R>,
-        now: Timestamp,
         how: How,
     ) -> ResponseFuture<S, R, B>
     where
@@ -109,7 +107,7 @@ impl<S: Clone, K> Bulkhead<S, K> {
         R: Send + 'static,
         B: Body<Data: From<Bytes> + Send, Error: Send> + Send + 'static,
     {
-        let admission = self.compartment.without_a_slot(now);
+        let admission = self.compartment.without_a_slot();
         self.go_on(admission, request, how)
     }
 

@@ -41,7 +41,7 @@ fn explore(model: impl Fn() + Send + Sync + 'static) {
 
 /// Enters, waiting in line if there is one. `false` if it was refused.
 fn enter(slots: &Slots) -> bool {
-    match slots.enter(NOW) {
+    match slots.enter(|| NOW) {
         Entry::Admitted => true,
         Entry::Full | Entry::Closed => false,
         Entry::Queued(place) => {
@@ -106,7 +106,7 @@ fn a_place_that_is_given_up_loses_no_slot() {
         assert!(slots.try_enter());
         let quitter = {
             let slots = slots.clone();
-            thread::spawn(move || match slots.enter(NOW) {
+            thread::spawn(move || match slots.enter(|| NOW) {
                 Entry::Admitted => {
                     slots.leave(|| NOW);
                 }
@@ -195,7 +195,7 @@ fn a_closed_compartment_keeps_nobody_waiting_and_tells_its_last_end_once() {
         let ends = [waiter.join().unwrap(), first.join().unwrap(), empty_already];
         // Of the three, one says that it was the last.
         assert_eq!(ends.iter().filter(|last| **last).count(), 1, "{ends:?}");
-        assert!(matches!(slots.enter(NOW), Entry::Closed));
+        assert!(matches!(slots.enter(|| NOW), Entry::Closed));
         assert_eq!((slots.in_flight(), slots.waiting()), (0, 0));
     });
 }

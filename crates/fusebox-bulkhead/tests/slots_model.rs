@@ -201,7 +201,7 @@ proptest! {
                     let entry = if patient {
                         slots.enter_patiently(at(now))
                     } else {
-                        slots.enter(at(now))
+                        slots.enter(|| at(now))
                     };
                     let said = match entry {
                         Entry::Admitted => Said::Admitted,

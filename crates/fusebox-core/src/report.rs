@@ -65,12 +65,13 @@ impl Reporter {
     }
 
     /// Tells of a call that was refused at once. The same as a [`report`](Self::report) of it, and
-    /// cheaper: under attack this is what nearly every event is.
+    /// cheaper: under attack this is what nearly every event is, and `at` is asked only if somebody
+    /// listens.
     #[inline]
-    pub fn report_refused(&self, at: Timestamp, kind: RejectionKind) {
+    pub fn report_refused(&self, at: impl FnOnce() -> Timestamp, kind: RejectionKind) {
         self.stats.record_refused(kind);
         if !self.observers.is_empty() || heard_at(Level::Debug) {
-            self.tell_refused(at, kind);
+            self.tell_refused(at(), kind);
         }
     }
 
@@ -288,7 +289,7 @@ mod tests {
             ran: Duration::ZERO,
         };
         reporter.report(ended, EventKind::Call(refusal));
-        reporter.report_refused(ended, RejectionKind::Full);
+        reporter.report_refused(|| ended, RejectionKind::Full);
         assert_eq!(*calls.lock().unwrap(), [call, call, refusal, refusal]);
         let stats = reporter.stats(ended);
         assert_eq!(stats.enforced(RejectionKind::Full), 2);

@@ -82,8 +82,8 @@ where
         let mut inner = std::mem::replace(&mut self.inner, clone);
         // Not in the future: the call has its place from here on, and tells its end if it is dropped.
         let admission = match self.compartment.enter() {
-            Ok(call) => Admission::Admitted(call),
-            Err(now) => self.compartment.without_a_slot(now),
+            Some(call) => Admission::Admitted(call),
+            None => self.compartment.without_a_slot(),
         };
         Box::pin(async move {
             let slot = match admission {

@@ -24,8 +24,8 @@ use super::{
 /// use fusebox_core::Timestamp;
 ///
 /// let slots = Slots::new(1, Queue::NONE);
-/// assert!(matches!(slots.enter(Timestamp::ZERO), Entry::Admitted));
-/// assert!(matches!(slots.enter(Timestamp::ZERO), Entry::Full));
+/// assert!(matches!(slots.enter(|| Timestamp::ZERO), Entry::Admitted));
+/// assert!(matches!(slots.enter(|| Timestamp::ZERO), Entry::Full));
 /// slots.leave(|| Timestamp::ZERO);
 /// assert!(slots.try_enter());
 /// ```
@@ -98,9 +98,9 @@ impl Slots {
         false
     }
 
-    /// Takes a slot, or a place in line.
+    /// Takes a slot, or a place in line; `now` is asked only if there is none and a place is.
     #[inline]
-    pub fn enter(&self, now: Timestamp) -> Entry {
+    pub fn enter(&self, now: impl FnOnce() -> Timestamp) -> Entry {
         if self.try_enter() {
             return Entry::Admitted;
         }
@@ -110,7 +110,7 @@ impl Slots {
         } else if word.has_line_full() {
             Entry::Full
         } else {
-            self.join_line(now, Some(&self.queue))
+            self.join_line(now(), Some(&self.queue))
         }
     }
 
