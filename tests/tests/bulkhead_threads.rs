@@ -84,6 +84,22 @@ async fn handlers_that_never_yield_leave_everybody_else_alone() {
 }
 
 #[tokio::test]
+async fn a_handler_that_blocks_does_so_on_the_compartments_own_blocking_threads() {
+    let reports = builder("reports").slots(1).threads(1).build().unwrap();
+    let name = || std::thread::current().name().unwrap_or_default().to_owned();
+    // It holds the only slot, and needs no other.
+    let blocks = move || async move { tokio::task::spawn_blocking(name).await.unwrap() };
+    let router = Router::new()
+        .route("/", get(blocks))
+        .layer(reports.layer())
+        .route("/elsewhere", get(blocks));
+    let server = Server::start(router).await;
+    let mut client = Connection::to(&server).await;
+    assert_eq!(client.fetch("/").await.unwrap().body(), "reports");
+    assert_ne!(client.fetch("/elsewhere").await.unwrap().body(), "reports");
+}
+
+#[tokio::test]
 async fn a_panic_is_a_500_or_a_broken_body_and_counts_as_a_failure() {
     let analytics = builder("analytics").slots(1).threads(1).build().unwrap();
     let name = || async { std::thread::current().name().unwrap_or_default().to_owned() };

@@ -149,6 +149,9 @@ impl CompartmentBuilder {
     /// How many of the compartment's own threads may block, for
     /// [`run_blocking`](Compartment::run_blocking): 1 to 4,096; as many as [`threads`](Self::threads)
     /// unless set. They are started when needed.
+    ///
+    /// A call that runs in the compartment has its slot already: for a part of it that blocks,
+    /// `tokio::task::spawn_blocking` uses these threads too, and takes no second slot.
     pub const fn blocking_threads(mut self, threads: usize) -> Self {
         self.blocking_threads = Some(threads);
         self

@@ -52,6 +52,9 @@
 //! | short bursts are refused | [`queue`](CompartmentBuilder::queue) |
 //! | after a stall, every answer is late | [`QueueOrder::LifoUnderOverload`] |
 //! | calls that compute starve everybody else's threads | [`threads`](CompartmentBuilder::threads), [`nice`](CompartmentBuilder::nice) |
+//! | those threads still delay who commits or must answer at once | [`processors`](CompartmentBuilder::processors) |
+//! | handlers block | [`threads`](CompartmentBuilder::threads) and `tokio::task::spawn_blocking` in them, or [`Compartment::run_blocking`] |
+//! | a dependency bears only so many connections | `Compartment::connection_layer` (feature `connections`) |
 //! | one tenant takes all slots | [`slots_per_key`](CompartmentBuilder::slots_per_key) |
 //! | you do not know yet how many slots | [`mode`](CompartmentBuilder::mode): shadow, then a percentage |
 //!
@@ -71,7 +74,7 @@
 //!   slowly holds it as long. Set a write timeout, or [`HoldUntil::Head`].
 //! - A queue and a shutdown need a tokio runtime with its timer enabled; compartments with threads bring
 //!   their own for what runs there.
-//! - Priorities of threads have an effect on Linux and Android only.
+//! - Priorities and processors of threads have an effect on Linux and Android only.
 //!
 //! # Cost
 //!
