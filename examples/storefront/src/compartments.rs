@@ -58,6 +58,9 @@ pub const JOBS: Share = Share {
     cores: Cores::FirstHalf,
 };
 
+/// What a client that finds its compartment full is told to wait.
+const COME_BACK: Duration = Duration::from_secs(1);
+
 /// How the kinds of traffic are kept apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Protection {
@@ -146,6 +149,7 @@ fn compartment(share: Share, registry: &Registry) -> anyhow::Result<Compartment>
         .slots(share.slots)
         .queue(share.queue.0, share.queue.1)
         .threads(share.threads)
+        .retry_after(COME_BACK)
         .registration(Registration::In(registry.clone()));
     if let Some(steps) = share.nice {
         settings = settings.nice(steps);

@@ -7,6 +7,7 @@
 )]
 
 mod books;
+mod compartments;
 mod desk;
 mod errors;
 mod idempotency;
