@@ -4,11 +4,16 @@ use std::{panic, thread};
 
 /// A part of the processors that this process may use.
 ///
-/// Priority decides between the threads of a process. It does not decide between them and the kernel's own,
-/// which carry a payment's commit to the disk: where processes are scheduled in groups (containers, services,
-/// the sessions of a terminal) those compete with the group as a whole, and wait for milliseconds behind one
-/// that computes, at whatever priority. The kernel starts its part of a commit on the processor that asked for
-/// it, so the traffic that commits gets processors on which nobody computes.
+/// Beside a neighbour that computes, a lower priority is not enough for traffic that commits to a disk:
+///
+/// - A thread that wakes may wait until the neighbour's slice is over, and a payment wakes a dozen threads.
+/// - The kernel's own threads, which carry a commit to the disk, compete with the process as a whole where
+///   processes are scheduled in groups (containers, services, the sessions of a terminal). They wait for
+///   milliseconds, whatever the priority of the threads in the group. The kernel starts its part of a commit
+///   on the processor that asked for it, so payments ask from where nobody computes.
+///
+/// Measured on two cores with Linux 6.18, p99 of payments under the flood over idle: 7 to 9 with priority alone,
+/// 2.5 to 4.6 when processes were not scheduled in groups, 0.4 to 1.6 with the halves as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cores {
     /// The first half, and the one in the middle.
