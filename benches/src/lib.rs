@@ -8,9 +8,11 @@
 //! - `ratio <name> <ours/peer> <ours ns> <peer ns>`: wall time. Shared machines make it wobble.
 //! - `instructions <name> <ours> <peer>`: counted under valgrind, and repeatable to a fraction of a per cent.
 //! - `allocations <case> <n>` and `clock_reads <case> <n>`: per call, for the cases that have a limit.
+//! - `bytes <case> <n>`: memory, for the cases that have a limit of it.
 //! - `target <name> <measured> <limit> met|missed`: computed from this run. A target that could not be checked is
 //!   `unchecked <name> <why>`, never met.
 
+pub mod blackhole;
 pub mod breaker;
 pub mod bulkhead;
 pub mod drive;
@@ -23,5 +25,10 @@ use crate::harness::Suite;
 /// Every suite, in the order in which they run. A new layer adds its file and its line.
 #[must_use]
 pub fn suites() -> Vec<Suite> {
-    vec![machine::suite(), bulkhead::suite(), breaker::suite()]
+    vec![
+        machine::suite(),
+        bulkhead::suite(),
+        breaker::suite(),
+        blackhole::suite(),
+    ]
 }

@@ -97,12 +97,14 @@ pub struct Limit {
 }
 
 /// Something that is counted per call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub enum Countable {
     /// Allocations, reallocations among them.
     Allocations,
     /// Reads of the system's clock.
     ClockReads,
+    /// Bytes of whatever the function counts: memory is taken once, not per call.
+    Bytes(fn() -> f64),
 }
 
 impl Limit {
@@ -117,6 +119,13 @@ impl Limit {
     #[must_use]
     pub fn clock_reads(case: &'static str, most: f64) -> Self {
         let of = Countable::ClockReads;
+        Self { case, of, most }
+    }
+
+    /// No more than so many bytes of what `count` counts.
+    #[must_use]
+    pub fn bytes(case: &'static str, count: fn() -> f64, most: f64) -> Self {
+        let of = Countable::Bytes(count);
         Self { case, of, most }
     }
 }

@@ -120,6 +120,7 @@ impl Report {
                 "clock_reads",
                 get(costs, limit.case, |cost| &cost.clock_reads),
             ),
+            Countable::Bytes(count) => ("bytes", Ok(count())),
         };
         if let Ok(count) = &count {
             self.lines.push(format!("{what} {name} {}", shown(*count)));

@@ -22,6 +22,10 @@ struct Model {
 /// Every model of the workspace. A new lock-free structure comes with a line here.
 const MODELS: &[Model] = &[
     Model {
+        package: "fusebox-blackhole",
+        test: "loom",
+    },
+    Model {
         package: "fusebox-bulkhead",
         test: "loom",
     },

@@ -1,0 +1,343 @@
+//! Who is in: strikes, sentences, neighbours.
+//!
+//! All clients of one IPv6 /48 are in one block of the [`table`](super::table), and so are the sentences of that
+//! /48 and its /56: who is in among the neighbours is counted exactly, by a look at 32 words, and a site that owns a
+//! /48 cannot fill more than one block with its 65536 clients.
+//!
+//! A full bucket gives up the record that is worth least, be it the newcomer's: nothing known before strikes,
+//! strikes before sentences, the sentence that ends soonest first. So strikes from ever new addresses push out one
+//! another and never a sentence.
+
+use std::time::Duration;
+
+use fusebox_core::Timestamp;
+
+use super::{
+    key::{Key, Width},
+    never::Never,
+    record::{Cause, Record},
+    table::{Places, Table, Writer},
+    terms::Terms,
+};
+
+/// The records of all clients: who has strikes, who is in, who was.
+///
+/// All memory is allocated at once, about 38 bytes for each client of the capacity, and none after that.
+pub struct Cells(Table);
+
+/// What strikes lead to, and for whom they lead to nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// How many strikes, how long a sentence.
+    pub terms: Terms,
+    /// Who can never be jailed.
+    pub never: Never,
+}
+
+/// A client that is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inmate {
+    /// Who.
+    pub key: Key,
+    /// Since when, in whole seconds of the jail's clock.
+    pub since: Timestamp,
+    /// Until when, in whole seconds.
+    pub until: Timestamp,
+    /// Why.
+    pub cause: Cause,
+    /// How many sentences it has had from strikes, less those forgiven.
+    pub sentences: u8,
+}
+
+/// What a strike led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Struck {
+    /// It was counted.
+    Counted {
+        /// Strikes that count against the client now.
+        strikes: u32,
+    },
+    /// It led in, and perhaps the networks around the client as well.
+    Jailed {
+        /// The client.
+        inmate: Inmate,
+        /// Its /56 and its /48, where those went in with it.
+        around: [Option<Inmate>; 2],
+    },
+    /// The client is in already, or a network around it is.
+    AlreadyIn,
+    /// The client can never be jailed.
+    Never,
+    /// Every record in the client's place is worth more than this one: it is not kept.
+    NoRoom,
+}
+
+impl Cells {
+    /// A table with room for about `capacity` clients. Seed it with a secret random number: who knows it can choose
+    /// addresses that push out one another.
+    #[must_use]
+    pub fn new(capacity: usize, seed: u64) -> Self {
+        Self(Table::new(capacity, seed))
+    }
+
+    /// The most clients it can ever hold: half as many again as it was asked for, rounded up to a block of 256.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.0.capacity()
+    }
+
+    /// The bytes it takes, whoever is in it.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.0.memory()
+    }
+
+    /// Whether the client is in, by itself or by a network around it. Lock-free; two loads for an innocent IPv4
+    /// client, four for an innocent IPv6 client, none of them far from the others.
+    #[inline]
+    #[must_use]
+    pub fn check(&self, key: Key, now: Timestamp) -> Option<Inmate> {
+        if self.0.is_tagged(&self.0.places(key)) {
+            self.look(key, seconds(now))
+        } else {
+            None
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look(&self, key: Key, now: u32) -> Option<Inmate> {
+        let widened = [Width::Net56, Width::Net48].map(|width| key.widened(width));
+        [Some(key)]
+            .into_iter()
+            .chain(widened)
+            .flatten()
+            .find_map(|key| {
+                let record = self.0.read(key)?;
+                record.is_in(now).then(|| inmate(key, record))
+            })
+    }
+
+    /// Counts a strike against the client. With the last one it goes in, for as long as the terms say. `jitter` is
+    /// any number that differs from call to call.
+    #[expect(clippy::must_use_candidate, reason = "called for its effect")]
+    pub fn strike(
+        &self,
+        key: Key,
+        cause: Cause,
+        rules: &Rules,
+        now: Timestamp,
+        jitter: u32,
+    ) -> Struck {
+        if rules.forbid(key) {
+            return Struck::Never;
+        }
+        if self.look(key, seconds(now)).is_some() {
+            return Struck::AlreadyIn;
+        }
+        // Rounded up, so that a sentence of ten seconds lasts no less.
+        let now = seconds_up(now);
+        let places = self.0.places(key);
+        let writer = self.0.write(places.block);
+        let (at, mut record) = known(writer.find(key, &places), key);
+        if record.is_in(now) {
+            return Struck::AlreadyIn;
+        }
+        let led_in = record.strike(now, &rules.terms, cause, jitter);
+        if !writer.keep(key, record, at, &places, |record| {
+            record.worth(now, &rules.terms)
+        }) {
+            return Struck::NoRoom;
+        }
+        if !led_in {
+            return Struck::Counted {
+                strikes: record.strikes(),
+            };
+        }
+        let neighbours = [
+            (Width::Net56, rules.terms.neighbours_in_56),
+            (Width::Net48, rules.terms.neighbours_in_48),
+        ];
+        Struck::Jailed {
+            inmate: inmate(key, record),
+            around: neighbours.map(|(width, enough)| {
+                let network = key.widened(width)?;
+                self.widen(&writer, network, enough?, rules, now, jitter)
+            }),
+        }
+    }
+
+    /// Sends in a network if so many of its clients are in.
+    fn widen(
+        &self,
+        writer: &Writer<'_>,
+        network: Key,
+        enough: u16,
+        rules: &Rules,
+        now: u32,
+        jitter: u32,
+    ) -> Option<Inmate> {
+        // In the block of its clients, and under their tag.
+        let places = self.0.places(network);
+        if rules.forbid(network) || clients_in(writer, network, &places, now) < usize::from(enough)
+        {
+            return None;
+        }
+        let (at, mut record) = known(writer.find(network, &places), network);
+        if record.is_in(now) {
+            return None;
+        }
+        record.sentence(now, &rules.terms, Cause::Neighbours, jitter);
+        writer
+            .keep(network, record, at, &places, |record| {
+                record.worth(now, &rules.terms)
+            })
+            .then(|| inmate(network, record))
+    }
+
+    /// Sends a client in until then, whatever its strikes; one that is in for longer stays for as long as it was.
+    /// `None` when it can never be jailed, or when its place is full of sentences that end later.
+    #[expect(clippy::must_use_candidate, reason = "called for its effect")]
+    pub fn jail(
+        &self,
+        key: Key,
+        cause: Cause,
+        until: Timestamp,
+        rules: &Rules,
+        now: Timestamp,
+    ) -> Option<Inmate> {
+        let (now, until) = (seconds(now), seconds_up(until));
+        self.change(key, rules, now, |record| {
+            if record.until < until {
+                record.put_in(now, until, cause);
+            }
+        })
+    }
+
+    /// Puts back one that was in before a restart, with its history.
+    #[expect(clippy::must_use_candidate, reason = "called for its effect")]
+    pub fn restore(&self, was: Inmate, rules: &Rules, now: Timestamp) -> Option<Inmate> {
+        let until = seconds_up(was.until);
+        self.change(was.key, rules, seconds(now), |record| {
+            record.relapses = record.relapses.max(was.sentences);
+            if record.until < until {
+                record.put_in(seconds(was.since), until, was.cause);
+            }
+        })
+    }
+
+    fn change(
+        &self,
+        key: Key,
+        rules: &Rules,
+        now: u32,
+        change: impl FnOnce(&mut Record),
+    ) -> Option<Inmate> {
+        if rules.forbid(key) {
+            return None;
+        }
+        let places = self.0.places(key);
+        let writer = self.0.write(places.block);
+        let (at, mut record) = known(writer.find(key, &places), key);
+        change(&mut record);
+        writer
+            .keep(key, record, at, &places, |record| {
+                record.worth(now, &rules.terms)
+            })
+            .then(|| inmate(key, record))
+    }
+
+    /// Forgets the client: its sentence, its strikes, its relapses. What it was in for, if it was.
+    ///
+    /// A network around it that is in stays in.
+    #[expect(clippy::must_use_candidate, reason = "called for its effect")]
+    pub fn release(&self, key: Key, now: Timestamp) -> Option<Inmate> {
+        let places = self.0.places(key);
+        let writer = self.0.write(places.block);
+        let (at, record) = writer.find(key, &places)?;
+        writer.forget(at);
+        record.is_in(seconds(now)).then(|| inmate(key, record))
+    }
+
+    /// Forgets everybody.
+    pub fn release_all(&self) {
+        for block in 0..self.0.blocks() {
+            let writer = self.0.write(block);
+            writer.all().for_each(|(at, ..)| writer.forget(at));
+        }
+    }
+
+    /// Shows everyone who is in, in no order. Each block is locked for as long as it takes to copy it, and nothing
+    /// is locked while `show` runs.
+    pub fn for_each(&self, now: Timestamp, mut show: impl FnMut(Inmate)) {
+        let now = seconds(now);
+        for block in 0..self.0.blocks() {
+            let inside: Vec<_> = self
+                .0
+                .write(block)
+                .all()
+                .filter(|(_, _, record)| record.is_in(now))
+                .map(|(_, key, record)| inmate(key, record))
+                .collect();
+            inside.into_iter().for_each(&mut show);
+        }
+    }
+}
+
+impl Rules {
+    fn forbid(&self, key: Key) -> bool {
+        key.network()
+            .is_some_and(|network| self.never.covers(network))
+    }
+}
+
+/// How many clients of a network are in: all of them are in one block, under one tag.
+fn clients_in(writer: &Writer<'_>, network: Key, places: &Places, now: u32) -> usize {
+    writer
+        .tagged(places)
+        .filter(|(_, key, record)| {
+            record.is_in(now)
+                && key.width() == Width::Client
+                && key.widened(network.width()) == Some(network)
+        })
+        .count()
+}
+
+fn known(found: Option<(usize, Record)>, key: Key) -> (Option<usize>, Record) {
+    match found {
+        Some((at, record)) => (Some(at), record),
+        None => (None, Record::new(key.width())),
+    }
+}
+
+fn inmate(key: Key, record: Record) -> Inmate {
+    let at = |seconds: u32| Timestamp::ZERO + Duration::from_secs(seconds.into());
+    Inmate {
+        key,
+        since: at(record.since),
+        until: at(record.until),
+        cause: record.cause,
+        sentences: record.relapses,
+    }
+}
+
+const NANOS: u64 = 1_000_000_000;
+
+#[inline]
+fn seconds(at: Timestamp) -> u32 {
+    u32::try_from(at.as_nanos() / NANOS).unwrap_or(u32::MAX)
+}
+
+/// Rounded up: a sentence never ends early.
+fn seconds_up(at: Timestamp) -> u32 {
+    u32::try_from(at.as_nanos().div_ceil(NANOS)).unwrap_or(u32::MAX)
+}
+
+impl std::fmt::Debug for Cells {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cells")
+            .field("capacity", &self.capacity())
+            .field("memory", &self.memory())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,418 @@
+//! Reads published lists, and refuses what cannot be one.
+//!
+//! A feed comes from somebody else's server every hour for years. One day it will be an error page, half a file, or
+//! somebody's idea of a joke: a list with `0.0.0.0/0` in it bans the world. So a feed is taken as a whole or not at
+//! all, and where it is not, the one before stays in force.
+
+use std::fmt;
+
+use super::{
+    network::{Network, NetworkError},
+    never::Never,
+};
+
+/// No address with its remarks is longer: the longest lines in published lists have some 120 bytes.
+const LONGEST_LINE: usize = 4_096;
+
+/// How a feed is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FeedFormat {
+    /// Spamhaus DROP: `192.0.2.0/24 ; SBL123456`, with remarks behind `;`.
+    SpamhausDrop,
+    /// `FireHOL`'s `.netset` and `.ipset`: one address or block a line, with remarks behind `#`.
+    FireHol,
+    /// One address or block a line, with remarks behind `#` or `;`.
+    #[default]
+    Plain,
+}
+
+impl FeedFormat {
+    const fn remarks(self) -> &'static [u8] {
+        match self {
+            Self::SpamhausDrop => b";",
+            Self::FireHol => b"#",
+            Self::Plain => b"#;",
+        }
+    }
+}
+
+/// How a feed may change from one reading to the next.
+///
+/// The default: at least one record and at most five million; no less than half and no more than three times as
+/// many as before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FeedLimits {
+    /// Fewer records than this are no list but an accident.
+    pub least: usize,
+    /// More records than this are refused, whatever there was before.
+    pub most: usize,
+    /// No fewer than this percentage of the records before.
+    pub shrink_to_percent: u32,
+    /// No more than this percentage of the records before.
+    pub grow_to_percent: u32,
+}
+
+impl Default for FeedLimits {
+    fn default() -> Self {
+        Self {
+            least: 1,
+            most: 5_000_000,
+            shrink_to_percent: 50,
+            grow_to_percent: 300,
+        }
+    }
+}
+
+/// Below this many records before, a change in per cent means nothing: one record more than one is a doubling.
+const TOO_FEW_TO_COMPARE: usize = 50;
+
+impl FeedLimits {
+    fn check(&self, now: usize, before: Option<usize>) -> Result<(), FeedError> {
+        if now < self.least {
+            return Err(FeedError::TooFew {
+                records: now,
+                least: self.least,
+            });
+        }
+        let Some(before) = before.filter(|before| *before >= TOO_FEW_TO_COMPARE) else {
+            return Ok(());
+        };
+        let percent_of = |percent: u32| before as u128 * u128::from(percent);
+        let now_percent = now as u128 * 100;
+        if now_percent < percent_of(self.shrink_to_percent) {
+            Err(FeedError::Collapsed { before, now })
+        } else if now_percent > percent_of(self.grow_to_percent) {
+            Err(FeedError::Exploded { before, now })
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Why a feed was refused. The one before it stays in force.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum FeedError {
+    /// The file could not be read.
+    Io(std::io::Error),
+    /// A line is not what a line must be.
+    Line {
+        /// Which, the first being 1.
+        line: usize,
+        /// What is wrong with it.
+        problem: LineProblem,
+    },
+    /// It has fewer records than a list has.
+    TooFew {
+        /// How many it has.
+        records: usize,
+        /// How many it must have.
+        least: usize,
+    },
+    /// It has more records than are taken. Reading stopped there.
+    TooMany {
+        /// How many are taken.
+        most: usize,
+    },
+    /// It has lost too many of its records.
+    Collapsed {
+        /// How many there were.
+        before: usize,
+        /// How many there are.
+        now: usize,
+    },
+    /// It has become too many records at once.
+    Exploded {
+        /// How many there were.
+        before: usize,
+        /// How many there are.
+        now: usize,
+    },
+}
+
+/// What is wrong with a line of a feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LineProblem {
+    /// It is no text.
+    NotText,
+    /// It is longer than any line of a list.
+    TooLong,
+    /// It is neither an address nor a block.
+    NotANetwork(NetworkError),
+    /// It covers an address that must never be banned, or one that is not on the internet.
+    Forbidden(Network),
+}
+
+impl fmt::Display for LineProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotText => f.write_str("not a text"),
+            Self::TooLong => write!(f, "longer than {LONGEST_LINE} bytes"),
+            Self::NotANetwork(error) => error.fmt(f),
+            Self::Forbidden(network) => {
+                write!(
+                    f,
+                    "{network} covers a private, reserved or never-banned address"
+                )
+            }
+        }
+    }
+}
+
+impl fmt::Display for FeedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(_) => f.write_str("the feed could not be read"),
+            Self::Line { line, problem } => write!(f, "line {line}: {problem}"),
+            Self::TooFew { records, least } => {
+                write!(f, "{records} records, and it must have at least {least}")
+            }
+            Self::TooMany { most } => write!(f, "more than {most} records"),
+            Self::Collapsed { before, now } => {
+                write!(f, "collapsed from {before} records to {now}")
+            }
+            Self::Exploded { before, now } => write!(f, "exploded from {before} records to {now}"),
+        }
+    }
+}
+
+impl std::error::Error for FeedError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// Reads a whole feed. `before` is how many records its last reading had.
+///
+/// One pass over the bytes, one allocation that grows to the number of records.
+///
+/// # Errors
+/// [`FeedError`], and nothing of the feed, at the first line that is wrong; also when the number of records is out of
+/// `limits`.
+///
+/// ```
+/// use fusebox_blackhole::engine::{FeedFormat, FeedLimits, Never, parse};
+///
+/// let never = Never::new(["198.51.100.7".parse()?]);
+/// let read = |feed: &[u8]| parse(feed, FeedFormat::SpamhausDrop, &FeedLimits::default(), &never, None);
+/// assert_eq!(read(b"; a list\n192.0.2.0/24 ; SBL1\n")?.len(), 1);
+/// assert_eq!(
+///     read(b"192.0.2.0/24\n198.51.100.0/24\n").unwrap_err().to_string(),
+///     "line 2: 198.51.100.0/24 covers a private, reserved or never-banned address"
+/// );
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn parse(
+    feed: &[u8],
+    format: FeedFormat,
+    limits: &FeedLimits,
+    never: &Never,
+    before: Option<usize>,
+) -> Result<Vec<Network>, FeedError> {
+    let mut networks = Vec::new();
+    // A byte order mark is no part of the first line.
+    let feed = feed.strip_prefix(b"\xef\xbb\xbf").unwrap_or(feed);
+    for (line, text) in (1..).zip(feed.split(|byte| *byte == b'\n')) {
+        let network =
+            parse_line(text, format, never).map_err(|problem| FeedError::Line { line, problem })?;
+        if let Some(network) = network {
+            if networks.len() >= limits.most {
+                return Err(FeedError::TooMany { most: limits.most });
+            }
+            networks.push(network);
+        }
+    }
+    limits.check(networks.len(), before)?;
+    Ok(networks)
+}
+
+fn parse_line(
+    line: &[u8],
+    format: FeedFormat,
+    never: &Never,
+) -> Result<Option<Network>, LineProblem> {
+    if line.len() > LONGEST_LINE {
+        return Err(LineProblem::TooLong);
+    }
+    let end = line.iter().position(|byte| format.remarks().contains(byte));
+    let record = line
+        .get(..end.unwrap_or(line.len()))
+        .unwrap_or_default()
+        .trim_ascii();
+    if record.is_empty() {
+        return Ok(None);
+    }
+    let record = std::str::from_utf8(record).map_err(|_| LineProblem::NotText)?;
+    let network: Network = record.parse().map_err(LineProblem::NotANetwork)?;
+    if never.forbids_in_a_list(network) {
+        return Err(LineProblem::Forbidden(network));
+    }
+    Ok(Some(network))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(
+        feed: &[u8],
+        format: FeedFormat,
+        before: Option<usize>,
+    ) -> Result<Vec<Network>, FeedError> {
+        parse(
+            feed,
+            format,
+            &FeedLimits::default(),
+            &Never::default(),
+            before,
+        )
+    }
+
+    fn refused(feed: &[u8], format: FeedFormat) -> String {
+        read(feed, format, None).unwrap_err().to_string()
+    }
+
+    fn many(records: u32) -> Vec<u8> {
+        (0..records)
+            .map(|i| format!("8.{}.{}.0/24\n", i / 256, i % 256))
+            .collect::<String>()
+            .into()
+    }
+
+    #[test]
+    fn reads_each_format_with_its_remarks() {
+        let drop = b"; Spamhaus DROP List\r\n; Expires\r\n1.10.16.0/20 ; SBL256894\r\n2a06:e480::/29;SBL301771\r\n";
+        let firehol = b"# firehol\n#\n\n1.10.16.0/20\n8.8.8.8 # one\n";
+        let plain = b"\xef\xbb\xbf1.10.16.0/20\n\n  8.8.8.8  ; x\n# y";
+        for (feed, format) in [
+            (&drop[..], FeedFormat::SpamhausDrop),
+            (firehol, FeedFormat::FireHol),
+            (plain, FeedFormat::Plain),
+        ] {
+            let networks = read(feed, format, None).unwrap();
+            assert_eq!(networks.len(), 2, "{format:?}");
+            assert_eq!(networks[0].to_string(), "1.10.16.0/20");
+        }
+    }
+
+    #[test]
+    fn the_first_wrong_line_is_named() {
+        for (feed, message) in [
+            (
+                &b"8.8.8.0/24\n<html>\n"[..],
+                "line 2: not an IP address or CIDR block",
+            ),
+            (b"8.8.8.1/24", "line 1: bits are set beyond the prefix"),
+            (
+                b"\n\n8.8.8.0/240\n",
+                "line 3: the prefix length is not a number the address has room for",
+            ),
+            (b"\xff\xfe8.8.8.8", "line 1: not a text"),
+            (
+                b"8.8.8.8 ; wrong remark",
+                "line 1: not an IP address or CIDR block",
+            ),
+        ] {
+            assert_eq!(refused(feed, FeedFormat::FireHol), message);
+        }
+        let long = [b'1'; LONGEST_LINE + 1];
+        assert_eq!(
+            refused(&long, FeedFormat::Plain),
+            "line 1: longer than 4096 bytes"
+        );
+    }
+
+    #[test]
+    fn a_feed_that_covers_private_or_reserved_addresses_is_refused_whole() {
+        for block in [
+            "0.0.0.0/0",
+            "10.0.0.0/8",
+            "192.168.1.1",
+            "127.0.0.1",
+            "224.0.0.0/4",
+            "fe80::/10",
+            "::/0",
+        ] {
+            let feed = format!("8.8.8.0/24\n{block}\n");
+            let message = refused(feed.as_bytes(), FeedFormat::Plain);
+            assert!(
+                message.starts_with("line 2: ") && message.contains("covers"),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_feed_that_collapses_or_explodes_is_refused() {
+        let plain = FeedFormat::Plain;
+        assert!(read(&many(500), plain, Some(1_000)).is_ok());
+        assert!(matches!(
+            read(&many(499), plain, Some(1_000)),
+            Err(FeedError::Collapsed {
+                before: 1_000,
+                now: 499
+            })
+        ));
+        assert!(read(&many(3_000), plain, Some(1_000)).is_ok());
+        assert!(matches!(
+            read(&many(3_001), plain, Some(1_000)),
+            Err(FeedError::Exploded {
+                before: 1_000,
+                now: 3_001
+            })
+        ));
+        assert!(
+            read(&many(500), plain, Some(3)).is_ok(),
+            "a short list may grow"
+        );
+    }
+
+    #[test]
+    fn an_empty_feed_is_an_accident() {
+        for feed in [&b""[..], b"# nothing\n"] {
+            assert_eq!(
+                refused(feed, FeedFormat::Plain),
+                "0 records, and it must have at least 1"
+            );
+        }
+        let limits = FeedLimits {
+            most: 10,
+            ..FeedLimits::default()
+        };
+        let error = parse(
+            &many(11),
+            FeedFormat::Plain,
+            &limits,
+            &Never::default(),
+            None,
+        )
+        .unwrap_err();
+        assert_eq!(error.to_string(), "more than 10 records");
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics_whatever_is_in_the_file(feed in proptest::collection::vec(any::<u8>(), 0..600)) {
+            for format in [FeedFormat::SpamhausDrop, FeedFormat::FireHol, FeedFormat::Plain] {
+                let _ = read(&feed, format, Some(100));
+            }
+        }
+
+        #[test]
+        fn what_was_written_is_read(addresses in proptest::collection::vec(0x0100_0000..0x0a00_0000_u32, 1..50)) {
+            let networks: Vec<Network> = addresses
+                .iter()
+                .map(|bits| Network::host(std::net::Ipv4Addr::from_bits(*bits).into()))
+                .collect();
+            let feed: String = networks.iter().map(|network| format!("{network} # x\n")).collect();
+            prop_assert_eq!(read(feed.as_bytes(), FeedFormat::Plain, None).unwrap(), networks);
+        }
+    }
+}

@@ -1,0 +1,444 @@
+//! Answers "surely not" for the innocent, out of one cache line.
+//!
+//! A blocked Bloom filter (Putze, Sanders, Singler, "Cache-, Hash- and Space-Efficient Bloom Filters", WEA 2007). Who
+//! is in and what is listed are asked for together, so they are in one filter: two would be two cache misses. The
+//! line is chosen by the *site* (an IPv4 /24, an IPv6 /48); in it are clients, and sites that are in or listed whole.
+//! Blocks larger than a site are few: a bitmap of some kilobytes.
+//!
+//! Less than one innocent in a hundred is not recognised, and is looked up exactly. Who comes out stays in the filter
+//! until it is built anew, and costs only that.
+//!
+//! There are two sets of lines. One is asked while the other is built, then they change places. A reader looks at the
+//! number of the set before and after, as at a sequence lock: it has no lock, no count of readers and no fence, whose
+//! price is that of the whole question. (An `Arc` that is swapped was tried: its read-modify-write for each question
+//! made that five times as slow, because no two questions overlap any more.)
+
+use std::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
+use fusebox_core::sync::{AtomicU64, Ordering};
+
+use super::{
+    key::{Key, Width},
+    network::Network,
+};
+
+/// Entries for each line: with three bits for each in one of eight words of 64, three innocents in a thousand are
+/// taken for a client that is in, and as many for one of a site that is. Each of them costs some ten others.
+const PER_LINE: usize = 24;
+/// 256 MB. Past this the filter only gets worse, not larger.
+const MOST_LINES: usize = 1 << 22;
+const WORDS: usize = 8;
+/// One bit for each IPv4 /16. The model checker looks at every word, and at no list.
+const WIDE_V4: usize = if cfg!(fusebox_loom) {
+    1
+} else {
+    (1 << 16) / 64
+};
+/// The logarithm of the bits for IPv6 /32, least and most: 2 KB is plenty for the hundred that Spamhaus lists.
+const WIDE_V6: (u32, u32) = if cfg!(fusebox_loom) { (6, 6) } else { (14, 20) };
+
+/// What might be in or listed.
+pub(super) struct Filter {
+    hasher: FixedState,
+    wide_v6_shift: u32,
+    sets: [Set; 2],
+    /// The lowest bit says which set is asked.
+    generation: AtomicU64,
+}
+
+struct Set {
+    lines: Box<[Line]>,
+    /// IPv4 /16 in which a block of that size or larger is listed.
+    wide_v4: Box<[AtomicU64]>,
+    /// Hashes of IPv6 /32 in which a block larger than a /48 is listed.
+    wide_v6: Box<[AtomicU64]>,
+}
+
+/// A line of the processor's cache, and not half of two.
+#[derive(Default)]
+#[repr(align(64))]
+struct Line([AtomicU64; WORDS]);
+
+/// A set that is being built.
+pub(super) struct Building<'f> {
+    filter: &'f Filter,
+    set: &'f Set,
+}
+
+impl Filter {
+    /// An empty filter with room for so many clients and blocks.
+    pub(super) fn new(room: usize, seed: u64) -> Self {
+        let lines = room.div_ceil(PER_LINE).clamp(1, MOST_LINES);
+        // Sixteen bits for each, if one record in sixty-four is so wide.
+        let wide_v6 = (room / 4).next_power_of_two().trailing_zeros();
+        let wide_v6 = wide_v6.clamp(WIDE_V6.0, WIDE_V6.1);
+        Self {
+            hasher: FixedState::with_seed(seed),
+            wide_v6_shift: 64 - wide_v6,
+            sets: [(); 2].map(|()| Set::new(lines, (1 << wide_v6) / 64)),
+            generation: AtomicU64::new(0),
+        }
+    }
+
+    /// How many clients and blocks it has room for.
+    pub(super) fn room(&self) -> usize {
+        self.set(0).lines.len() * PER_LINE
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        self.sets.iter().map(Set::memory).sum()
+    }
+
+    /// Whether an IPv4 address might be in or listed. `false` is certain.
+    #[inline]
+    pub(super) fn may_know_v4(&self, bits: u32) -> bool {
+        self.ask(Key::bits_of_v4(bits), |set| {
+            has(&set.wide_v4, (bits >> 16) as usize)
+        })
+    }
+
+    /// Whether an address of an IPv6 /64 might be in or listed. `false` is certain.
+    #[inline]
+    pub(super) fn may_know_v6(&self, upper: u64) -> bool {
+        let wide = self.wide_v6(upper >> 32);
+        self.ask(upper, |set| has(&set.wide_v6, wide))
+    }
+
+    /// Whether the client might be in. `false` is certain.
+    #[inline]
+    pub(super) fn may_know(&self, key: Key) -> bool {
+        self.ask(key.parts().0, |_| false)
+    }
+
+    #[inline]
+    fn ask(&self, client: u64, wide: impl FnOnce(&Set) -> bool) -> bool {
+        let (site, client) = self.hashes(client);
+        let before = self.generation.load(Ordering::Acquire);
+        let set = self.set(before);
+        let line = set.line(site);
+        let known = line.has(site) | line.has(client) | wide(set);
+        // Who sees a word of a set that is being built anew sees, through its acquiring load, that the sets have
+        // changed places since; then nothing is certain.
+        known | (self.generation.load(Ordering::Relaxed) != before)
+    }
+
+    /// A client or a network goes in. Its record must be in its cell already: see [`build`](Self::build).
+    pub(super) fn add(&self, key: Key) {
+        // Into both sets: the other one may be the next to be asked.
+        for set in &self.sets {
+            self.add_to(set, key);
+        }
+    }
+
+    /// Builds the other set anew and lets the two change places. One at a time.
+    ///
+    /// `fill` must copy all cells. A client that goes in meanwhile is not lost: if it is added before its word is
+    /// cleared, its cell was written before that, and the copy has it; otherwise it is added to the cleared word.
+    pub(super) fn build(&self, fill: impl FnOnce(&Building<'_>)) {
+        let next = self.generation.load(Ordering::Acquire) + 1;
+        let set = self.set(next);
+        set.clear();
+        fill(&Building { filter: self, set });
+        self.generation.store(next, Ordering::Release);
+    }
+
+    #[inline]
+    fn set(&self, generation: u64) -> &Set {
+        let [even, odd] = &self.sets;
+        if generation.is_multiple_of(2) {
+            even
+        } else {
+            odd
+        }
+    }
+
+    fn add_to(&self, set: &Set, key: Key) {
+        let (bits, width) = key.parts();
+        let (site, client) = self.hashes(bits);
+        set.line(site).add(match width {
+            Width::Client => client,
+            Width::Net56 | Width::Net48 => site,
+        });
+    }
+
+    /// The hashes of a client's site and of the client. Keys are 64 bits, IPv4 in the lower half.
+    #[inline]
+    fn hashes(&self, client: u64) -> (u64, u64) {
+        (
+            self.hasher.hash_one(site(client)),
+            self.hasher.hash_one(client),
+        )
+    }
+
+    #[inline]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "at most twenty bits are left"
+    )]
+    fn wide_v6(&self, block: u64) -> usize {
+        (self.hasher.hash_one(block) >> self.wide_v6_shift) as usize
+    }
+}
+
+/// An IPv4 /24, an IPv6 /48, a credential by itself.
+#[inline]
+const fn site(client: u64) -> u64 {
+    if client >> 48 == 0 {
+        client >> 8
+    } else {
+        client >> 16
+    }
+}
+
+impl Building<'_> {
+    pub(super) fn add(&self, key: Key) {
+        self.filter.add_to(self.set, key);
+    }
+
+    /// A block of addresses is listed. It goes into no more than 128 places, except for IPv6 blocks larger than a
+    /// /25, which nobody lists.
+    pub(super) fn list(&self, network: Network) {
+        let prefix = network.prefix();
+        let first = first_client(network);
+        let set = self.set;
+        match (network.is_ipv4(), prefix) {
+            (true, 25..) => self.clients(first, 1 << (32 - prefix)),
+            (true, 17..) => self.sites(site(first), 1 << (24 - prefix)),
+            (true, _) => {
+                let block = (first & 0xffff_ffff) >> 16;
+                (block..block + (1 << (16 - prefix)))
+                    .for_each(|block| put(&set.wide_v4, place(block)));
+            }
+            (false, 64..) => self.clients(first, 1),
+            (false, 48..) => self.sites(site(first), 1),
+            (false, _) => {
+                let block = first >> 32;
+                // A bit for all that there is, where there are more blocks than bits.
+                let blocks = 1_u64 << 32_u8.saturating_sub(prefix);
+                if blocks > 1 << WIDE_V6.0 {
+                    set.wide_v6
+                        .iter()
+                        .for_each(|word| word.store(u64::MAX, Ordering::Release));
+                } else {
+                    (block..block + blocks)
+                        .for_each(|block| put(&set.wide_v6, self.filter.wide_v6(block)));
+                }
+            }
+        }
+    }
+
+    fn clients(&self, first: u64, count: u64) {
+        for client in first..first + count {
+            let (site, client) = self.filter.hashes(client);
+            self.set.line(site).add(client);
+        }
+    }
+
+    fn sites(&self, first: u64, count: u64) {
+        for site in first..first + count {
+            let site = self.filter.hasher.hash_one(site);
+            self.set.line(site).add(site);
+        }
+    }
+}
+
+/// The first client of a block, as keys have it.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "IPv4 is the lower quarter, a client of IPv6 the upper half"
+)]
+const fn first_client(network: Network) -> u64 {
+    if network.is_ipv4() {
+        Key::bits_of_v4(network.first() as u32)
+    } else {
+        (network.first() >> 64) as u64
+    }
+}
+
+impl Set {
+    fn new(lines: usize, wide_v6: usize) -> Self {
+        let words = |count| (0..count).map(|_| AtomicU64::new(0)).collect();
+        Self {
+            lines: (0..lines).map(|_| Line::default()).collect(),
+            wide_v4: words(WIDE_V4),
+            wide_v6: words(wide_v6),
+        }
+    }
+
+    fn clear(&self) {
+        let lines = self.lines.iter().flat_map(|line| &line.0);
+        for word in lines.chain(&self.wide_v4).chain(&self.wide_v6) {
+            word.store(0, Ordering::Release);
+        }
+    }
+
+    #[inline]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "a fraction of the length is less than the length"
+    )]
+    fn line(&self, hash: u64) -> &Line {
+        &self.lines[(((hash >> 32) * self.lines.len() as u64) >> 32) as usize]
+    }
+
+    fn memory(&self) -> usize {
+        size_of_val(&*self.lines) + size_of_val(&*self.wide_v4) + size_of_val(&*self.wide_v6)
+    }
+}
+
+impl Line {
+    #[inline]
+    #[expect(clippy::indexing_slicing, reason = "a remainder of the length")]
+    fn has(&self, hash: u64) -> bool {
+        let (word, mask) = bits(hash);
+        self.0[word].load(Ordering::Acquire) & mask == mask
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "a remainder of the length")]
+    fn add(&self, hash: u64) {
+        let (word, mask) = bits(hash);
+        self.0[word].fetch_or(mask, Ordering::AcqRel);
+    }
+}
+
+/// A word, and three bits of it, by the lower half of a hash: the upper half chooses the line.
+#[inline]
+const fn bits(hash: u64) -> (usize, u64) {
+    let mask = 1 << (hash & 63) | 1 << ((hash >> 6) & 63) | 1 << ((hash >> 12) & 63);
+    ((hash >> 18) as usize % WORDS, mask)
+}
+
+#[inline]
+fn has(bitmap: &[AtomicU64], bit: usize) -> bool {
+    bitmap
+        .get(bit / 64)
+        .is_some_and(|word| word.load(Ordering::Acquire) >> (bit % 64) & 1 == 1)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "sixteen bits")]
+const fn place(block: u64) -> usize {
+    block as usize
+}
+
+fn put(bitmap: &[AtomicU64], bit: usize) {
+    if let Some(word) = bitmap.get(bit / 64) {
+        word.fetch_or(1 << (bit % 64), Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    fn network(text: &str) -> Network {
+        text.parse().unwrap()
+    }
+
+    fn knows(filter: &Filter, text: &str) -> bool {
+        match text.parse().unwrap() {
+            IpAddr::V4(v4) => filter.may_know_v4(v4.to_bits()),
+            IpAddr::V6(v6) => filter.may_know_v6((v6.to_bits() >> 64) as u64),
+        }
+    }
+
+    fn filter(room: usize, listed: &[Network]) -> Filter {
+        let filter = Filter::new(room, 7);
+        filter.build(|building| listed.iter().for_each(|network| building.list(*network)));
+        filter
+    }
+
+    #[test]
+    fn knows_the_first_and_the_last_address_of_each_block() {
+        for (block, addresses) in [
+            ("192.0.2.7/32", ["192.0.2.7", "192.0.2.7"]),
+            ("192.0.2.0/25", ["192.0.2.0", "192.0.2.127"]),
+            ("192.0.2.0/24", ["192.0.2.0", "192.0.2.255"]),
+            ("192.0.0.0/17", ["192.0.0.0", "192.0.127.255"]),
+            ("192.0.0.0/16", ["192.0.0.0", "192.0.255.255"]),
+            ("64.0.0.0/3", ["64.0.0.0", "95.255.255.255"]),
+            ("2001:db8::7/128", ["2001:db8::7", "2001:db8::7"]),
+            (
+                "2001:db8::/64",
+                ["2001:db8::", "2001:db8::ffff:ffff:ffff:ffff"],
+            ),
+            ("2001:db8::/52", ["2001:db8::", "2001:db8:0:fff:ffff::"]),
+            ("2001:db8::/48", ["2001:db8::", "2001:db8:0:ffff:ffff::"]),
+            ("2001:db8::/33", ["2001:db8::", "2001:db8:7fff:ffff::"]),
+            ("2001:db8::/32", ["2001:db8::", "2001:db8:ffff:ffff::"]),
+            ("2a00::/12", ["2a00::", "2a0f:ffff::"]),
+        ] {
+            let networks = [network(block)];
+            let filter = filter(2_000, &networks);
+            for address in addresses {
+                assert!(knows(&filter, address), "{address} in {block}");
+            }
+            let strangers =
+                (0..1_000).filter(|i| knows(&filter, &format!("8.{}.{}.1", i / 250, i % 250)));
+            assert!(strangers.count() < 50, "{block}");
+        }
+    }
+
+    #[test]
+    fn knows_who_was_added_and_the_networks_around_them() {
+        let filter = filter(1_000, &[]);
+        let client = Key::of_address("2001:db8:1:2::1".parse().unwrap()).unwrap();
+        filter.add(client);
+        assert!(knows(&filter, "2001:db8:1:2::ffff"));
+        assert!(!knows(&filter, "2001:db8:1:3::1"));
+        filter.add(client.widened(Width::Net56).unwrap());
+        assert!(knows(&filter, "2001:db8:1:3::1"));
+        let hashed = Key::of_bits(0xff << 120 | 12_345).unwrap();
+        assert!(!filter.may_know(hashed));
+        filter.add(hashed);
+        assert!(filter.may_know(hashed));
+    }
+
+    #[test]
+    fn few_of_the_innocent_are_taken_for_somebody_else() {
+        let host = |number: u32| {
+            Network::host(std::net::Ipv4Addr::from_bits(0x1000_0000 + number * 40_503).into())
+        };
+        let block = |number: u32| {
+            Network::around(
+                std::net::Ipv4Addr::from_bits(0x5000_0000 + number * 810_049).into(),
+                24,
+            )
+        };
+        let listed: Vec<_> = (0..20_000).map(host).chain((0..2_000).map(block)).collect();
+        let filter = filter(42_000, &listed);
+        for number in 0..20_000_u32 {
+            filter.add(
+                Key::of_address(
+                    std::net::Ipv4Addr::from_bits(0x9000_0000 + number * 40_507).into(),
+                )
+                .unwrap(),
+            );
+        }
+        let innocents =
+            (0..100_000_u32).filter(|number| filter.may_know_v4(0xc100_0000 + number * 251));
+        let taken = innocents.count();
+        assert!(taken < 1_000, "{taken} of 100000");
+        assert!(filter.memory() < 6 * 42_000, "{}", filter.memory());
+    }
+
+    #[test]
+    fn forgets_who_is_not_there_any_more_when_it_is_built_anew() {
+        let filter = filter(
+            1_000,
+            &[
+                network("192.0.2.0/24"),
+                network("100.0.0.0/8"),
+                network("2001:db8::/32"),
+            ],
+        );
+        filter.add(Key::of_address([198, 51, 100, 7].into()).unwrap());
+        let all = ["192.0.2.1", "100.1.2.3", "2001:db8::1", "198.51.100.7"];
+        assert!(all.iter().all(|text| knows(&filter, text)));
+        filter.build(|building| building.list(network("203.0.113.0/24")));
+        assert!(!all.iter().any(|text| knows(&filter, text)));
+        assert!(knows(&filter, "203.0.113.9"));
+    }
+}
