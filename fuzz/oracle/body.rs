@@ -104,7 +104,7 @@ fn naive_unescape(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// serde_json refuses what cannot be a string of Rust's, and is not asked about nothing at all or about great depth.
+/// `serde_json` refuses what cannot be a string of Rust's, and is not asked about nothing at all or about great depth.
 fn agrees_with_serde(body: &[u8], ok: bool) {
     let Ok(text) = std::str::from_utf8(body) else {
         return;

@@ -3,41 +3,57 @@
 
 use super::scan::is_space;
 
-/// The no-break space of Latin-1, which the reference counts as a blank.
+/// The no-break space of Latin-1, and the second byte of that of UTF-8.
 pub(super) const NO_BREAK_SPACE: u8 = 0xa0;
 
 /// Every run of blanks becomes one space.
+///
+/// The reference counts the no-break space as a blank and means the one byte of Latin-1. In UTF-8 that byte is also the
+/// end of other letters (`à`, the Cyrillic `Р`), so here it has to stand alone or be a no-break space of UTF-8.
 pub(super) fn compress(input: &[u8], out: &mut Vec<u8>) {
     let mut in_blanks = false;
-    for byte in input {
-        let blank = is_blank(*byte);
-        if !blank {
-            out.push(*byte);
-        } else if !in_blanks {
-            out.push(b' ');
+    each_blank(input, |part| match part {
+        Part::Blank => {
+            if !in_blanks {
+                out.push(b' ');
+            }
+            in_blanks = true;
         }
-        in_blanks = blank;
-    }
+        Part::Other(byte) => {
+            out.push(byte);
+            in_blanks = false;
+        }
+    });
 }
 
-/// Removes every blank, and the first byte of a no-break space in UTF-8 with its second.
+/// Removes every blank; which those are is as in [`compress`].
 pub(super) fn remove(input: &[u8], out: &mut Vec<u8>) {
+    each_blank(input, |part| {
+        if let Part::Other(byte) = part {
+            out.push(byte);
+        }
+    });
+}
+
+enum Part {
+    Blank,
+    Other(u8),
+}
+
+fn each_blank(input: &[u8], mut found: impl FnMut(Part)) {
+    let mut after_high = false;
     let mut rest = input;
     while let [byte, tail @ ..] = rest {
-        rest = match rest {
-            [0xc2, NO_BREAK_SPACE, after @ ..] => after,
-            _ => {
-                if !is_blank(*byte) {
-                    out.push(*byte);
-                }
-                tail
-            }
+        let (part, after) = match rest {
+            [0xc2, NO_BREAK_SPACE, after @ ..] if !after_high => (Part::Blank, after),
+            [NO_BREAK_SPACE, ..] if !after_high => (Part::Blank, tail),
+            _ if is_space(*byte) => (Part::Blank, tail),
+            _ => (Part::Other(*byte), tail),
         };
+        after_high = matches!(part, Part::Other(0x80..));
+        found(part);
+        rest = after;
     }
-}
-
-const fn is_blank(byte: u8) -> bool {
-    is_space(byte) || byte == NO_BREAK_SPACE
 }
 
 /// Removes blanks from both ends.

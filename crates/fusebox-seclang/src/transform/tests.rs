@@ -131,6 +131,20 @@ fn blanks_are_compressed_or_removed() {
         RemoveWhitespace,
         &[(b" a\t\xc2\xa0b\xa0 ", b"ab"), (b"\xc2\xa1", b"\xc2\xa1")],
     );
+    // The end of another letter is no blank.
+    for transformation in [CompressWhitespace, RemoveWhitespace] {
+        check(
+            transformation,
+            &[
+                ("àРа".as_bytes(), "àРа".as_bytes()),
+                (b"\xe1\xa0\x80", b"\xe1\xa0\x80"),
+            ],
+        );
+    }
+    check(
+        CompressWhitespace,
+        &[("a\u{a0} \u{a0}b".as_bytes(), b"a b")],
+    );
     check(Trim, &[(b"\x0b a b \n", b"a b"), (b"  ", b"")]);
     check(TrimLeft, &[(b" a ", b"a ")]);
     check(TrimRight, &[(b" a ", b" a"), (b" a\xa0", b" a\xa0")]);
