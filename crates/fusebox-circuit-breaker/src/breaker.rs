@@ -57,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) reporter: Arc<Reporter>,
     pub(crate) mode: Arc<ModeCell>,
     name: Name,
+    /// Whether the circuit has to know how long each call took.
+    times_all: bool,
     /// The state of the random numbers.
     chance: AtomicU64,
 }
@@ -82,10 +84,12 @@ impl Breaker {
         shards: usize,
         quorum: Option<Arc<Quorum>>,
     ) -> Self {
+        let circuit = Circuit::new(settings, shards, quorum);
         Self {
             seats: Arc::new(Seats::around(
                 Arc::new(Shared {
-                    circuit: Circuit::new(settings, shards, quorum),
+                    times_all: circuit.times_calls(),
+                    circuit,
                     clock: Clock::new(),
                     reporter,
                     mode,
@@ -121,12 +125,13 @@ impl Breaker {
     pub(crate) fn admit(&self) -> Admission {
         let seat = self.seats.mine();
         let shared = seat.shared();
-        let now = shared.clock.now();
-        match shared.circuit.admit(seat.index(), now, &**shared) {
+        let timed = seat.samples() || shared.times_all || shared.reporter.listens();
+        let now = || shared.clock.now();
+        match shared.circuit.admit(seat.index(), timed, now, &**shared) {
             engine::Verdict::Admitted(ticket) => {
                 Admission::Passed(Pass::new(seat.clone(), ticket, Verdict::Admitted))
             }
-            engine::Verdict::Refused { retry_after } => shared.refuse(seat, now, retry_after),
+            engine::Verdict::Refused { at, retry_after } => shared.refuse(seat, at, retry_after),
         }
     }
 
@@ -232,6 +237,9 @@ impl Breaker {
     }
 
     /// Counters since the handle was made, and latencies.
+    ///
+    /// Latencies are those of one call in sixteen, unless somebody wants to know of each: an observer, a
+    /// `tracing` subscriber at level `TRACE`, or [`slow_calls`](BreakerBuilder::slow_calls).
     #[must_use]
     pub fn stats(&self) -> StatsSnapshot {
         let shared = self.shared();

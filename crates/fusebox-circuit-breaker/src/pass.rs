@@ -11,8 +11,9 @@ use crate::{End, engine::Ticket, seat::Seat};
 #[must_use = "dropping it says that the call was cancelled"]
 pub struct Pass {
     seat: Arc<Seat>,
-    /// `None` once the end was told.
-    ticket: Option<Ticket>,
+    ticket: Ticket,
+    /// Whether the end has been told.
+    over: bool,
     verdict: Verdict,
     /// Whether the call is being run. Still set at the drop, it was a panic that ended it;
     /// `thread::panicking` alone would also say so of a caller that panics.
@@ -26,7 +27,8 @@ impl Pass {
     pub(crate) const fn new(seat: Arc<Seat>, ticket: Ticket, verdict: Verdict) -> Self {
         Self {
             seat,
-            ticket: Some(ticket),
+            ticket,
+            over: false,
             verdict,
             running: false,
             wish: None,
@@ -35,22 +37,20 @@ impl Pass {
 
     /// Whether the call is a probe of a half-open circuit.
     #[must_use]
-    pub fn is_probe(&self) -> bool {
-        self.ticket.as_ref().is_some_and(Ticket::is_probe)
+    pub const fn is_probe(&self) -> bool {
+        self.ticket.is_probe()
     }
 
     /// The call is over.
     #[inline]
     pub fn end(mut self, end: impl Into<End>) {
-        self.over(end.into());
+        self.tell(end.into());
     }
 
     /// The call has been answered, if not to the end: from now on it does not hang.
     #[inline]
     pub fn answered(&mut self) {
-        if let Some(ticket) = &mut self.ticket {
-            self.seat.shared().circuit.answered(ticket);
-        }
+        self.seat.shared().circuit.answered(&mut self.ticket);
     }
 
     /// The dependency asks to be left alone for so long; the latest wish counts.
@@ -78,27 +78,44 @@ impl Pass {
         self.running = false;
     }
 
+    /// As [`end`](Self::end), for who cannot give the pass away. Only the first end counts.
     #[inline]
-    fn over(&mut self, mut end: End) {
-        let Some(ticket) = self.ticket.take() else {
+    pub(crate) fn tell(&mut self, end: End) {
+        if std::mem::replace(&mut self.over, true) {
             return;
-        };
-        end.retry_after = end.retry_after.or(self.wish);
+        }
         let shared = self.seat.shared();
-        let now = shared.clock.now();
-        let ran = now.since(ticket.began());
-        if ticket.is_probe() && end.outcome == Outcome::Failure && std::thread::panicking() {
+        if self.ticket.began().is_none() && self.wish.is_none() {
+            let now = || shared.clock.now();
+            shared.circuit.end(&mut self.ticket, end, now, &**shared);
+            shared.reporter.count(end.outcome);
+        } else {
+            self.tell_all(end);
+        }
+    }
+
+    /// The end of a call that was timed, or after which the dependency wants time.
+    #[inline(never)]
+    fn tell_all(&mut self, mut end: End) {
+        end.retry_after = end.retry_after.or(self.wish);
+        if self.ticket.is_probe() && end.outcome == Outcome::Failure && std::thread::panicking() {
             // A panic on this side tells nothing of whether the dependency is back.
             end.local = true;
         }
-        shared.circuit.end(ticket, end, now, &**shared);
+        let shared = self.seat.shared();
+        let now = shared.clock.now();
+        shared.circuit.end(&mut self.ticket, end, || now, &**shared);
+        let Some(began) = self.ticket.began() else {
+            shared.reporter.count(end.outcome);
+            return;
+        };
         shared.reporter.report(
             now,
             EventKind::Call(Call {
                 verdict: self.verdict,
                 outcome: Some(end.outcome),
                 waited: Duration::ZERO,
-                ran,
+                ran: now.since(began),
             }),
         );
     }
@@ -107,9 +124,10 @@ impl Pass {
 impl Drop for Pass {
     #[inline]
     fn drop(&mut self) {
-        if self.ticket.is_some() {
-            self.over(
-                if self.running && std::thread::panicking() {
+        if !self.over {
+            let panicked = self.running && std::thread::panicking();
+            self.tell(
+                if panicked {
                     Outcome::Failure
                 } else {
                     Outcome::Cancelled

@@ -2,7 +2,7 @@ use std::{
     cell::Cell,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU32, AtomicUsize, Ordering},
     },
 };
 
@@ -27,7 +27,13 @@ pub(crate) struct Seats {
 pub(crate) struct Seat {
     shared: Arc<Shared>,
     index: usize,
+    /// Calls made from here, to tell which of them are timed.
+    calls: AtomicU32,
 }
+
+/// Of so many calls one is timed, where nobody wants to know of each: a reading of the clock costs more
+/// than everything else a closed circuit does.
+const TIMED: u32 = 16;
 
 impl Seats {
     /// So many seats that the threads of this machine rarely share one.
@@ -40,7 +46,12 @@ impl Seats {
     pub(crate) fn around(shared: Arc<Shared>, seats: usize) -> Self {
         let seat = |index| {
             let shared = shared.clone();
-            Arc::new(Seat { shared, index })
+            let calls = AtomicU32::new(0);
+            Arc::new(Seat {
+                shared,
+                index,
+                calls,
+            })
         };
         let first = seat(0);
         let others = (1..seats.max(1)).map(seat);
@@ -67,6 +78,15 @@ impl Seat {
     #[inline]
     pub(crate) const fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// Whether one more call is one of the sample that is timed.
+    #[inline]
+    pub(crate) fn samples(&self) -> bool {
+        // Not one read-modify-write: a seat is one thread's, mostly, and a sample may be off by one.
+        let calls = self.calls.load(Ordering::Relaxed);
+        self.calls.store(calls.wrapping_add(1), Ordering::Relaxed);
+        calls.is_multiple_of(TIMED)
     }
 
     #[inline]

@@ -78,22 +78,17 @@ impl Scene {
     }
 
     fn admit(&self, shard: usize, now: u64) -> Option<Ticket> {
-        match self
-            .circuit
-            .admit(shard, Timestamp::from_nanos(now), &self.told)
-        {
+        let now = || Timestamp::from_nanos(now);
+        match self.circuit.admit(shard, true, now, &self.told) {
             Verdict::Admitted(ticket) => Some(ticket),
             Verdict::Refused { .. } => None,
         }
     }
 
-    fn end(&self, ticket: Ticket, outcome: Outcome, now: u64) {
-        self.circuit.end(
-            ticket,
-            outcome.into(),
-            Timestamp::from_nanos(now),
-            &self.told,
-        );
+    fn end(&self, mut ticket: Ticket, outcome: Outcome, now: u64) {
+        let now = || Timestamp::from_nanos(now);
+        self.circuit
+            .end(&mut ticket, outcome.into(), now, &self.told);
     }
 
     fn state(&self) -> CircuitState {

@@ -52,6 +52,19 @@ impl Reporter {
         }
     }
 
+    /// Whether anybody hears of admitted calls, so that they have to be timed.
+    #[inline]
+    #[must_use]
+    pub fn listens(&self) -> bool {
+        !self.observers.is_empty() || heard_at(Level::Trace)
+    }
+
+    /// Counts an admitted call that nobody [listens](Self::listens) to and whose latency was not measured.
+    #[inline]
+    pub fn count(&self, outcome: Outcome) {
+        self.stats.count(outcome);
+    }
+
     /// Tells of a call that was admitted at once: what nearly every event is.
     ///
     /// The same as a [`report`](Self::report) of it, and cheaper, since nothing is put together that

@@ -115,6 +115,17 @@ impl Stats {
         }
     }
 
+    /// Counts a call that is over without saying how long it ran: its latency was not measured.
+    #[inline]
+    pub fn count(&self, outcome: Outcome) {
+        let count = self
+            .shard()
+            .and_then(|shard| shard.counters.outcomes.get(outcome.index()));
+        if let Some(count) = count {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     #[inline]
     fn ended(&self, shard: &Shard, now: Timestamp, ran: u64, outcome: Outcome) {
         if let Some(count) = shard.counters.outcomes.get(outcome.index()) {

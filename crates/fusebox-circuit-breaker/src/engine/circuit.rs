@@ -1,7 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
 use fusebox_core::{
-    Timestamp,
+    Outcome, Timestamp,
     sync::{AtomicU64, Mutex, Ordering, fence},
 };
 
@@ -12,7 +12,7 @@ use super::{
     settings::Settings,
     state::{Phase, State},
     tally::Tally,
-    ticket::{End, Ticket, Verdict},
+    ticket::{End, Ticket, UNTIMED, Verdict},
     transition::{Cold, Shell},
     window::{Class, Totals, Window},
 };
@@ -82,20 +82,38 @@ impl Circuit {
         State::from_word(self.state.load(Ordering::Acquire))
     }
 
-    /// Whether one more call may pass.
-    #[inline]
-    pub fn admit(&self, shard: usize, now: Timestamp, shell: &impl Shell) -> Verdict {
-        let state = self.state();
-        if state.phase() == Phase::Closed && self.flights.is_none() {
-            return Verdict::Admitted(Ticket::new(state, now, shard));
-        }
-        self.admit_slowly(state, shard, now, shell)
+    /// Whether it needs to know how long each call took.
+    #[must_use]
+    pub const fn times_calls(&self) -> bool {
+        self.settings.slow.is_some()
     }
 
-    /// How long it will refuse every call for certain: `None` when it may let one pass.
+    /// Whether one more call may pass. A closed circuit asks for the time only if the call is to be
+    /// `timed`.
+    #[inline]
+    pub fn admit(
+        &self,
+        shard: usize,
+        timed: bool,
+        now: impl FnOnce() -> Timestamp,
+        shell: &impl Shell,
+    ) -> Verdict {
+        let state = self.state();
+        if state.is_closed() && self.flights.is_none() {
+            let began = if timed { now() } else { UNTIMED };
+            return Verdict::Admitted(Ticket::new(state, began, shard));
+        }
+        self.admit_slowly(state, shard, now(), shell)
+    }
+
+    /// When it was seen to refuse every call for certain: `None` when it may let one pass.
     #[inline]
     pub fn refuses(&self, now: impl FnOnce() -> Timestamp) -> Option<Timestamp> {
-        match self.state().phase() {
+        let state = self.state();
+        if state.is_flowing() {
+            return None;
+        }
+        match state.phase() {
             Phase::Open => {
                 let now = now();
                 (now.as_nanos() < self.until.load(Ordering::Acquire)).then_some(now)
@@ -127,12 +145,12 @@ impl Circuit {
                             return Verdict::Admitted(ticket);
                         }
                     }
-                    Some(false) => return Self::refused_for(SOON),
+                    Some(false) => return Self::refused_for(SOON, now),
                     None => self.end_ramp(state, shell),
                 },
                 Phase::HalfOpen => {
                     let Some(lease) = self.hot.leases.take(now) else {
-                        return Self::refused_for(SOON);
+                        return Self::refused_for(SOON, now);
                     };
                     // It may have opened since: then a probe would be a call through an open circuit.
                     if self.state() == state {
@@ -145,19 +163,25 @@ impl Circuit {
                 Phase::Open => {
                     let until = Timestamp::from_nanos(self.until.load(Ordering::Acquire));
                     if now < until {
-                        return Self::refused_for(until.since(now));
+                        return Self::refused_for(until.since(now), now);
                     }
                     self.half_open(state, now, shell);
                 }
-                Phase::ForcedOpen => return Verdict::Refused { retry_after: None },
+                Phase::ForcedOpen => {
+                    return Verdict::Refused {
+                        at: now,
+                        retry_after: None,
+                    };
+                }
                 Phase::Disabled => return Verdict::Admitted(Ticket::new(state, now, shard)),
             }
             state = self.state();
         }
     }
 
-    const fn refused_for(time: Duration) -> Verdict {
+    const fn refused_for(time: Duration, at: Timestamp) -> Verdict {
         Verdict::Refused {
+            at,
             retry_after: Some(time),
         }
     }
@@ -193,25 +217,26 @@ impl Circuit {
         }
     }
 
-    /// The call is over.
+    /// The call is over. The time is asked for at most once.
     #[inline]
-    pub fn end(&self, mut ticket: Ticket, end: End, now: Timestamp, shell: &impl Shell) {
-        self.answered(&mut ticket);
-        let class = if end.local {
-            None
+    pub fn end(
+        &self,
+        ticket: &mut Ticket,
+        end: End,
+        now: impl FnOnce() -> Timestamp,
+        shell: &impl Shell,
+    ) {
+        self.answered(ticket);
+        let well = end.outcome == Outcome::Success && !end.local;
+        if well && ticket.is_judged() && !self.times_calls() {
+            self.good(ticket, now);
         } else {
-            self.settings
-                .class(end.outcome, nanos_between(ticket.began, now))
-        };
-        if class == Some(Class::GOOD) && ticket.is_judged() && end.retry_after.is_none() {
-            self.good(&ticket, now);
-        } else {
-            self.end_slowly(&ticket, class, end, now, shell);
+            self.end_slowly(ticket, end, now(), shell);
         }
     }
 
     #[inline]
-    fn good(&self, ticket: &Ticket, now: Timestamp) {
+    fn good(&self, ticket: &Ticket, now: impl FnOnce() -> Timestamp) {
         if !self.state().same_generation(ticket.state) {
             return;
         }
@@ -226,14 +251,7 @@ impl Circuit {
 
     #[cold]
     #[inline(never)]
-    fn end_slowly(
-        &self,
-        ticket: &Ticket,
-        class: Option<Class>,
-        end: End,
-        now: Timestamp,
-        shell: &impl Shell,
-    ) {
+    fn end_slowly(&self, ticket: &Ticket, end: End, now: Timestamp, shell: &impl Shell) {
         // First of all, whatever becomes of the result: the place is free again.
         if let Some(lease) = ticket.lease
             && !self.hot.leases.give_back(lease)
@@ -245,13 +263,19 @@ impl Circuit {
             return;
         }
         self.hear(ticket.state, end, now);
+        let class = if end.local {
+            None
+        } else {
+            let ran = nanos_between(ticket.began, now);
+            self.settings.class(end.outcome, ran)
+        };
         match class {
             // The share of cancelled calls is about traffic, not about a few probes.
             Some(class) if ticket.lease.is_some() && class.cancelled() => {}
             Some(class) if ticket.lease.is_some() => {
                 self.probed(ticket.state, class, now, shell);
             }
-            Some(class) if class.good() => self.good(ticket, now),
+            Some(class) if class.good() => self.good(ticket, || now),
             Some(class) => self.bad(ticket, class, now, shell),
             None => {}
         }
@@ -260,7 +284,7 @@ impl Circuit {
     fn bad(&self, ticket: &Ticket, class: Class, now: Timestamp, shell: &impl Shell) {
         let generation = ticket.state.generation();
         self.window
-            .add(ticket.shard as usize, generation, now, class);
+            .add(ticket.shard as usize, generation, || now, class);
         if class.failed() {
             self.hot.row.add(generation);
         } else if !class.cancelled() && self.hot.row.get(generation) != 0 {

@@ -474,7 +474,7 @@ impl Pair {
         let now = Timestamp::from_nanos(self.now);
         match step {
             Step::Admit { shard } => {
-                let verdict = self.circuit.admit(shard, now, &self.shell);
+                let verdict = self.circuit.admit(shard, true, || now, &self.shell);
                 match (verdict, self.model.admit(self.now)) {
                     (Verdict::Admitted(ticket), Some(id)) => {
                         self.tickets.push((id, ticket));
@@ -493,8 +493,8 @@ impl Pair {
                 flying.unwrap().answered = true;
             }
             Step::End { call, end } if !self.tickets.is_empty() => {
-                let (id, ticket) = self.tickets.swap_remove(call % self.tickets.len());
-                self.circuit.end(ticket, end, now, &self.shell);
+                let (id, mut ticket) = self.tickets.swap_remove(call % self.tickets.len());
+                self.circuit.end(&mut ticket, end, || now, &self.shell);
                 self.model.end(id, end, self.now);
             }
             Step::Answer { .. } | Step::End { .. } => {}

@@ -63,6 +63,18 @@ impl State {
         }
     }
 
+    /// The common case, without telling the others apart.
+    #[inline]
+    pub(super) const fn is_closed(self) -> bool {
+        self.0 & PHASE_MASK == Phase::Closed as u64
+    }
+
+    /// Closed or ramping.
+    #[inline]
+    pub(super) const fn is_flowing(self) -> bool {
+        self.0 & PHASE_MASK <= Phase::Ramping as u64
+    }
+
     /// The generation, as the words of the windows carry it.
     #[expect(
         clippy::cast_possible_truncation,

@@ -14,6 +14,8 @@ pub enum Verdict {
     Admitted(Ticket),
     /// It must not.
     Refused {
+        /// When it was decided.
+        at: Timestamp,
         /// How long to stay away, if that is known.
         retry_after: Option<Duration>,
     },
@@ -51,6 +53,9 @@ impl From<Outcome> for End {
     }
 }
 
+/// When a call began whose length nobody wants to know.
+pub(super) const UNTIMED: Timestamp = Timestamp::MAX;
+
 impl Ticket {
     /// Says whose calls it is counted with. The caller sees to it that a shard is one thread's, mostly.
     #[inline]
@@ -74,10 +79,11 @@ impl Ticket {
         Self::new(State::new(Phase::Disabled, 0), began, 0)
     }
 
-    /// When it was let through.
+    /// When it was let through, if anybody wanted to know.
+    #[inline]
     #[must_use]
-    pub const fn began(&self) -> Timestamp {
-        self.began
+    pub fn began(&self) -> Option<Timestamp> {
+        (self.began != UNTIMED).then_some(self.began)
     }
 
     /// Whether it is a probe of a half-open circuit.
@@ -88,6 +94,6 @@ impl Ticket {
 
     /// Whether its end is counted in the window.
     pub(super) const fn is_judged(&self) -> bool {
-        matches!(self.state.phase(), Phase::Closed | Phase::Ramping)
+        self.state.is_flowing()
     }
 }

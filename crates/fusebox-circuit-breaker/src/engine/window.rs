@@ -96,12 +96,18 @@ impl Window {
         }
     }
 
-    /// Remembers a call of that generation.
+    /// Remembers a call of that generation. A window of calls does not ask for the time.
     #[inline]
-    pub(super) fn add(&self, shard: usize, generation: u32, now: Timestamp, class: Class) {
+    pub(super) fn add(
+        &self,
+        shard: usize,
+        generation: u32,
+        now: impl FnOnce() -> Timestamp,
+        class: Class,
+    ) {
         match self {
             Self::Time { bucket, shards } => {
-                let number = bucket_number(generation, now, *bucket);
+                let number = bucket_number(generation, now(), *bucket);
                 if let Some(shard) = shards.get(shard) {
                     if class.good() {
                         shard.calls.add(number);

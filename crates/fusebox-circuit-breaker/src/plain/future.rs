@@ -23,10 +23,10 @@ pub struct PlainResponseFuture<F, J> {
 #[pin_project(project = StateOf)]
 enum State<F, J> {
     Running {
-        // Dropped after the future: the inner call is over before its end is told.
+        // Dropped before the pass: the inner call is over when its end is told.
         #[pin]
         future: F,
-        pass: Option<Pass>,
+        pass: Pass,
         judge: J,
     },
     Refused(Option<Rejection>),
@@ -38,7 +38,7 @@ impl<F, J> PlainResponseFuture<F, J> {
         Self {
             state: State::Running {
                 future,
-                pass: Some(pass),
+                pass,
                 judge,
             },
         }
@@ -66,17 +66,11 @@ where
                 pass,
                 judge,
             } => {
-                if let Some(pass) = pass {
-                    pass.runs();
-                }
+                pass.runs();
                 let polled = future.poll(cx);
-                if let Some(pass) = pass {
-                    pass.returned();
-                }
+                pass.returned();
                 let result = ready!(polled);
-                if let Some(pass) = pass.take() {
-                    pass.end(judge.judge(result.as_ref()));
-                }
+                pass.tell(judge.judge(result.as_ref()));
                 Poll::Ready(result.map_err(CallError::Inner))
             }
             // Polled again after it was ready, it never is: that is the caller's mistake.
