@@ -121,7 +121,8 @@ impl Breaker {
         }
     }
 
-    #[inline]
+    // Always: inlined, the pass is built where it is kept, and not copied there.
+    #[inline(always)]
     pub(crate) fn admit(&self) -> Admission {
         let seat = self.seats.mine();
         let shared = seat.shared();
@@ -136,6 +137,7 @@ impl Breaker {
     }
 
     /// Refuses a call that would have been refused at `at`; no second look at the clock.
+    #[inline(never)]
     pub(crate) fn refuse_since(&self, at: Timestamp) -> Admission {
         let shared = self.shared();
         Admission::Refused(shared.refusal(at, shared.circuit.opens_for(at)))

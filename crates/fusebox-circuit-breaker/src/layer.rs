@@ -38,8 +38,8 @@ impl Breaker {
 impl CircuitBreakerLayer {
     /// One's own idea of which answers are failures.
     #[must_use]
-    pub fn classify(mut self, classify: impl Classify + 'static) -> Self {
-        self.policy.classify = Some(Arc::new(classify));
+    pub fn classify(mut self, classify: Arc<dyn Classify>) -> Self {
+        self.policy.classify = Some(classify);
         self
     }
 
@@ -47,6 +47,7 @@ impl CircuitBreakerLayer {
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::sync::Arc;
     /// use bytes::Bytes;
     /// use fusebox_circuit_breaker::Breaker;
     /// use fusebox_core::Rejection;
@@ -55,13 +56,15 @@ impl CircuitBreakerLayer {
     /// let layer = Breaker::builder("recommendations")
     ///     .build()?
     ///     .layer()
-    ///     .fallback(|_: &Rejection, _: Protocol| http::Response::new(Bytes::from_static(b"[]")));
+    ///     .respond(Arc::new(|_: &Rejection, _: Protocol| {
+    ///         http::Response::new(Bytes::from_static(b"[]"))
+    ///     }));
     /// # Ok(())
     /// # }
     /// ```
     #[must_use]
-    pub fn fallback(mut self, respond: impl Respond + 'static) -> Self {
-        self.policy.respond = Some(Arc::new(respond));
+    pub fn respond(mut self, respond: Arc<dyn Respond>) -> Self {
+        self.policy.respond = Some(respond);
         self
     }
 

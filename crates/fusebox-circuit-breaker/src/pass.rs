@@ -79,7 +79,7 @@ impl Pass {
     }
 
     /// As [`end`](Self::end), for who cannot give the pass away. Only the first end counts.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn tell(&mut self, end: End) {
         if std::mem::replace(&mut self.over, true) {
             return;

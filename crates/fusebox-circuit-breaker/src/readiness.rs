@@ -44,7 +44,7 @@ impl Readiness {
 
     /// The verdict on the call. The instance that is not ready is never called: what was refused a
     /// moment ago stays refused, even if the cool-down has ended meanwhile.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn admit(self, breaker: &Breaker) -> Admission {
         match self {
             Self::Refusing(at) => breaker.refuse_since(at),

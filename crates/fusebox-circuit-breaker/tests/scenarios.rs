@@ -330,7 +330,9 @@ async fn the_fallback_answers_while_it_is_open_and_stays_marked() {
     ends(&breaker, Outcome::Failure);
     let layer = breaker
         .layer()
-        .fallback(|_: &Rejection, _: Protocol| Response::new(Bytes::from_static(b"[]")));
+        .respond(Arc::new(|_: &Rejection, _: Protocol| {
+            Response::new(Bytes::from_static(b"[]"))
+        }));
     let response = layer
         .layer(dependency(status(200)).0)
         .oneshot(http())

@@ -90,7 +90,7 @@ impl Circuit {
 
     /// Whether one more call may pass. A closed circuit asks for the time only if the call is to be
     /// `timed`.
-    #[inline]
+    #[inline(always)]
     pub fn admit(
         &self,
         shard: usize,
@@ -218,7 +218,7 @@ impl Circuit {
     }
 
     /// The call is over. The time is asked for at most once.
-    #[inline]
+    #[inline(always)]
     pub fn end(
         &self,
         ticket: &mut Ticket,
@@ -235,7 +235,7 @@ impl Circuit {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn good(&self, ticket: &Ticket, now: impl FnOnce() -> Timestamp) {
         if !self.state().same_generation(ticket.state) {
             return;

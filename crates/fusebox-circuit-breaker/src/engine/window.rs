@@ -97,7 +97,7 @@ impl Window {
     }
 
     /// Remembers a call of that generation. A window of calls does not ask for the time.
-    #[inline]
+    #[inline(always)]
     pub(super) fn add(
         &self,
         shard: usize,

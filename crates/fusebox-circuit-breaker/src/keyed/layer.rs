@@ -1,5 +1,6 @@
 use std::{
     hash::Hash,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -54,15 +55,15 @@ impl<K> KeyedBreaker<K> {
 impl<K, F> KeyedCircuitBreakerLayer<K, F> {
     /// One's own idea of which answers are failures.
     #[must_use]
-    pub fn classify(mut self, classify: impl Classify + 'static) -> Self {
-        self.policy.classify = Some(std::sync::Arc::new(classify));
+    pub fn classify(mut self, classify: Arc<dyn Classify>) -> Self {
+        self.policy.classify = Some(classify);
         self
     }
 
     /// One's own response while a circuit is open.
     #[must_use]
-    pub fn fallback(mut self, respond: impl Respond + 'static) -> Self {
-        self.policy.respond = Some(std::sync::Arc::new(respond));
+    pub fn respond(mut self, respond: Arc<dyn Respond>) -> Self {
+        self.policy.respond = Some(respond);
         self
     }
 }

@@ -53,7 +53,7 @@ where
             .map_err(CallError::Inner)
     }
 
-    #[inline]
+    #[inline(always)]
     fn call(&mut self, request: R) -> Self::Future {
         match self.readiness.take().admit(&self.breaker) {
             Admission::Passed(pass) => {
