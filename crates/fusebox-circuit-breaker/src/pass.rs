@@ -109,6 +109,10 @@ impl Pass {
             shared.reporter.count(end.outcome);
             return;
         };
+        if self.verdict == Verdict::Admitted {
+            shared.reporter.report_admitted(began, now, end.outcome);
+            return;
+        }
         shared.reporter.report(
             now,
             EventKind::Call(Call {

@@ -310,4 +310,17 @@ mod tests {
         assert_eq!((stats.latency.count, stats.wait.count), (2, 2));
         assert!(stats.latency.p50 == stats.latency.max);
     }
+
+    #[test]
+    fn a_call_that_was_not_timed_is_counted_and_has_no_latency() {
+        let reporter = Reporter::new(LayerKind::CircuitBreaker, "payments".into(), Vec::new());
+        assert!(!reporter.listens());
+        reporter.count(Outcome::Failure);
+        let stats = reporter.stats(Timestamp::ZERO);
+        assert_eq!(stats.outcome(Outcome::Failure), 1);
+        assert_eq!(stats.latency.count, 0);
+        let observer: Arc<dyn Observer> = Arc::new(|_: &Event<'_>| {});
+        let reporter = Reporter::new(LayerKind::CircuitBreaker, "payments".into(), vec![observer]);
+        assert!(reporter.listens());
+    }
 }
