@@ -1,11 +1,22 @@
 use tower::ServiceBuilder;
+#[cfg(any(
+    feature = "bulkhead",
+    feature = "circuit-breaker",
+    feature = "rate-limit"
+))]
+use tower_layer::Stack;
+
 #[cfg(feature = "bulkhead")]
-use {fusebox_bulkhead::BulkheadLayer, fusebox_bulkhead::Compartment, tower_layer::Stack};
+use crate::bulkhead::{BulkheadLayer, Compartment};
+#[cfg(feature = "circuit-breaker")]
+use crate::circuit_breaker::{Breaker, CircuitBreakerLayer};
+#[cfg(feature = "rate-limit")]
+use crate::rate_limit::RateLimitLayer;
 
 /// Adds the fusebox layers to [`tower::ServiceBuilder`].
 ///
-/// Each method takes the layer's handle by reference: the handle stays with whoever reads and steers it,
-/// and every service that is built shares its state.
+/// A layer that its handle describes wholly is added by the handle, which stays with whoever reads and
+/// steers it; every service that is built shares its state.
 ///
 /// ```
 /// use fusebox::prelude::*;
@@ -22,12 +33,37 @@ pub trait ServiceBuilderExt<L>: sealed::Sealed + Sized {
     /// Puts the service into a compartment; see [`bulkhead`](crate::bulkhead).
     #[cfg(feature = "bulkhead")]
     fn bulkhead(self, compartment: &Compartment) -> ServiceBuilder<Stack<BulkheadLayer, L>>;
+
+    /// Leaves the service alone while it is down; see [`circuit_breaker`](crate::circuit_breaker).
+    #[cfg(feature = "circuit-breaker")]
+    fn circuit_breaker(self, breaker: &Breaker) -> ServiceBuilder<Stack<CircuitBreakerLayer, L>>;
+
+    /// Counts what each client spends; see [`rate_limit`](crate::rate_limit).
+    ///
+    /// Takes the layer, not the handle: who counts as a client is the layer's business, and one limiter
+    /// may stand in several places.
+    #[cfg(feature = "rate-limit")]
+    fn rate_limit<S>(self, layer: RateLimitLayer<S>)
+    -> ServiceBuilder<Stack<RateLimitLayer<S>, L>>;
 }
 
 impl<L> ServiceBuilderExt<L> for ServiceBuilder<L> {
     #[cfg(feature = "bulkhead")]
     fn bulkhead(self, compartment: &Compartment) -> ServiceBuilder<Stack<BulkheadLayer, L>> {
         self.layer(compartment.layer())
+    }
+
+    #[cfg(feature = "circuit-breaker")]
+    fn circuit_breaker(self, breaker: &Breaker) -> ServiceBuilder<Stack<CircuitBreakerLayer, L>> {
+        self.layer(breaker.layer())
+    }
+
+    #[cfg(feature = "rate-limit")]
+    fn rate_limit<S>(
+        self,
+        layer: RateLimitLayer<S>,
+    ) -> ServiceBuilder<Stack<RateLimitLayer<S>, L>> {
+        self.layer(layer)
     }
 }
 

@@ -6,16 +6,24 @@
 //!
 //! | module (feature) | layer | answers | the caller then sees |
 //! | --- | --- | --- | --- |
+//! | [`rate_limit`] | [`RateLimitLayer`](rate_limit::RateLimitLayer) | "this client has spent its quota" | 429, or gRPC `RESOURCE_EXHAUSTED`, with when to come back |
 //! | [`bulkhead`] | [`BulkheadLayer`](bulkhead::BulkheadLayer) | "this compartment is full" | 503, or gRPC `RESOURCE_EXHAUSTED` |
+//! | [`circuit_breaker`] | [`CircuitBreakerLayer`](circuit_breaker::CircuitBreakerLayer) | "this dependency is down" | 503, or gRPC `UNAVAILABLE`, at once |
+//!
+//! # On a server
 //!
 //! ```
 //! use std::time::Duration;
 //!
 //! use axum::{Router, routing::get};
 //! use fusebox::prelude::*;
+//! use fusebox::rate_limit::KeyBy;
 //! use tower::ServiceBuilder;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let clients = RateLimiter::builder("api")
+//!     .policy(Policy::new("burst", Quota::per_second(20).burst(40)))
+//!     .build()?;
 //! let reports = Compartment::builder("reports")
 //!     .slots(5)
 //!     .queue(8, Duration::from_millis(100))
@@ -23,12 +31,46 @@
 //!
 //! let app: Router = Router::new()
 //!     .route("/reports", get(|| async { "a long one" }))
-//!     .route_layer(ServiceBuilder::new().bulkhead(&reports));
+//!     .route_layer(ServiceBuilder::new().bulkhead(&reports))
+//!     // Around everything. The peer is the client: this service is directly exposed.
+//!     .layer(ServiceBuilder::new().rate_limit(
+//!         clients.layer().keyed_by(KeyBy::Client(IdentityResolver::peer_only())),
+//!     ));
 //!
 //! // At 3 a.m.: look, and steer, while traffic flows.
 //! assert_eq!(reports.snapshot().in_flight, 0);
 //! reports.resize(2)?;
 //! # let _ = app;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # On a client
+//!
+//! Every layer has a plain flavour for services that know no HTTP; its error is a [`CallError`], generic
+//! over the inner one. Here both sides of a call to somebody else: no faster than agreed, and not at all
+//! while it is down.
+//!
+//! ```
+//! use std::convert::Infallible;
+//! use std::time::Duration;
+//!
+//! use fusebox::prelude::*;
+//! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let agreed = RateLimiter::builder("partner")
+//!     .policy(Policy::new("contract", Quota::per_second(100)))
+//!     .build()?;
+//! let partner = Breaker::builder("partner").build()?;
+//!
+//! let mut client = ServiceBuilder::new()
+//!     .layer(partner.plain_layer())
+//!     .layer(agreed.plain_layer())
+//!     .service(service_fn(async |order: u32| Ok::<_, Infallible>(order + 1)));
+//!
+//! assert_eq!(client.ready().await?.call(41).await?, 42);
 //! # Ok(())
 //! # }
 //! ```
@@ -70,6 +112,8 @@
 //! | feature | adds |
 //! | --- | --- |
 //! | `bulkhead` (default) | [`bulkhead`] |
+//! | `circuit-breaker` (default) | [`circuit_breaker`] |
+//! | `rate-limit` (default) | [`rate_limit`] |
 //! | `axum` | client identity from axum's `ConnectInfo` |
 //! | `tonic` | client identity from tonic's `TcpConnectInfo` |
 //! | `serde` | snapshots and identities serialise |
@@ -80,6 +124,8 @@ pub mod prelude;
 pub use builder::ServiceBuilderExt;
 #[cfg(feature = "bulkhead")]
 pub use fusebox_bulkhead as bulkhead;
+#[cfg(feature = "circuit-breaker")]
+pub use fusebox_circuit_breaker as circuit_breaker;
 pub use fusebox_core::{
     Call, CallError, Change, Event, EventKind, LayerKind, Live, Mode, ModeError, Name, Observer,
     Outcome, Percent, Registration, Registry, Rejection, RejectionKind, Snapshot, Timestamp, Value,
@@ -87,6 +133,8 @@ pub use fusebox_core::{
 };
 pub use fusebox_http as http;
 pub use fusebox_http::identity;
+#[cfg(feature = "rate-limit")]
+pub use fusebox_rate_limit as rate_limit;
 
 /// The examples of the README, compiled and run.
 #[cfg(all(doctest, feature = "bulkhead"))]
