@@ -13,7 +13,7 @@ use std::{panic, thread};
 ///   on the processor that asked for it, so payments ask from where nobody computes.
 ///
 /// Measured on two cores with Linux 6.18, p99 of payments under the flood over idle: 7 to 9 with priority alone,
-/// 2.5 to 4.6 when processes were not scheduled in groups, 0.4 to 1.6 with the halves as well.
+/// 2.5 to 4.6 when processes were not scheduled in groups, 0.3 to 1.6 with the halves as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cores {
     /// The first half, and the one in the middle.

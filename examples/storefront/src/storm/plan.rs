@@ -110,7 +110,7 @@ impl Plan {
     /// Only to see that it runs.
     pub(super) const QUICK: Self = Self {
         rate: 50,
-        patience: Duration::from_secs(1),
+        patience: Duration::from_secs(2),
         warm_up: Duration::from_millis(200),
         onset: Duration::from_millis(500),
         measured: Duration::from_secs(1),
