@@ -114,6 +114,7 @@
 //! | `bulkhead` (default) | [`bulkhead`] |
 //! | `circuit-breaker` (default) | [`circuit_breaker`] |
 //! | `rate-limit` (default) | [`rate_limit`] |
+//! | `connections` | `bulkhead::connections`: a cap on open connections, for connectors |
 //! | `axum` | client identity from axum's `ConnectInfo` |
 //! | `tonic` | client identity from tonic's `TcpConnectInfo` |
 //! | `serde` | snapshots and identities serialise |
