@@ -23,7 +23,10 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context;
 use fusebox_bulkhead::Compartment;
 
-pub use report::Report;
+pub use report::{Progress, Report};
+
+/// How often a run tells how far it is.
+pub const LOOK: Duration = Duration::from_millis(100);
 
 /// What is sent, and how fast it can be worked on.
 #[derive(Clone, Copy, Debug)]
@@ -47,11 +50,16 @@ pub enum Consumer {
     Patient,
 }
 
-/// Sends every message through the queue, works on them, and tells how it went.
+/// Sends every message through the queue, works on them, and tells how it went; and every
+/// [`LOOK`] how far it is.
 ///
 /// # Errors
 /// When the settings are no compartment's, or a message was lost.
-pub async fn run(consumer: Consumer, settings: Settings) -> anyhow::Result<Report> {
+pub async fn run(
+    consumer: Consumer,
+    settings: Settings,
+    mut tell: impl FnMut(Progress),
+) -> anyhow::Result<Report> {
     let compartment = Compartment::builder("messages")
         .slots(settings.slots)
         .build()
@@ -60,17 +68,27 @@ pub async fn run(consumer: Consumer, settings: Settings) -> anyhow::Result<Repor
     let gauges = Arc::new(report::Gauges::default());
 
     let began = tokio::time::Instant::now();
-    let producer = tokio::spawn(produce::all(settings.messages, sender));
-    match consumer {
-        Consumer::Greedy => {
-            consume::greedily(queue, &compartment, settings.work, &gauges).await?;
+    let producer = tokio::spawn(produce::all(settings.messages, sender, gauges.clone()));
+    let consumed = async {
+        match consumer {
+            Consumer::Greedy => {
+                consume::greedily(queue, &compartment, settings.work, &gauges).await
+            }
+            Consumer::Patient => {
+                consume::patiently(queue, &compartment, settings.work, &gauges).await
+            }
         }
-        Consumer::Patient => {
-            consume::patiently(queue, &compartment, settings.work, &gauges).await?;
+    };
+    let mut consumed = std::pin::pin!(consumed);
+    let mut looks = tokio::time::interval_at(began + LOOK, LOOK);
+    loop {
+        tokio::select! {
+            consumed = &mut consumed => break consumed?,
+            _ = looks.tick() => tell(gauges.progress(began.elapsed())),
         }
     }
-    let produced = producer.await.context("the producer")?;
+    let waited = producer.await.context("the producer")?;
     let cut_off = compartment.shutdown(Duration::from_secs(10)).await;
     anyhow::ensure!(cut_off == 0, "{cut_off} messages were cut off");
-    Ok(gauges.report(produced, began.elapsed()))
+    Ok(gauges.report(waited, began.elapsed()))
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use consumer::{Consumer, Report, Settings, run};
+use consumer::{Consumer, Progress, Report, Settings, run};
 
 /// Half a second of work for each consumer.
 const SETTINGS: Settings = Settings {
@@ -23,10 +23,14 @@ async fn main() -> anyhow::Result<()> {
     println!(
         "{messages} messages through a queue of {queue}, {slots} worked on at once, {work:?} each\n"
     );
-    let greedy = run(Consumer::Greedy, SETTINGS).await?;
-    let patient = run(Consumer::Patient, SETTINGS).await?;
+    println!(
+        "{:>17} {:>10} {:>10} {:>10}",
+        "at", "sent", "in memory", "done"
+    );
+    let greedy = run(Consumer::Greedy, SETTINGS, told("greedy")).await?;
+    let patient = run(Consumer::Patient, SETTINGS, told("patient")).await?;
 
-    println!("{:<34} {:>10} {:>10}", "", "greedy", "patient");
+    println!("\n{:<34} {:>10} {:>10}", "", "greedy", "patient");
     let row = |what: &str, cell: fn(&Report) -> String| {
         println!("{what:<34} {:>10} {:>10}", cell(&greedy), cell(&patient));
     };
@@ -49,6 +53,16 @@ async fn main() -> anyhow::Result<()> {
          the patient one left it in the queue, and the producer slowed down to its pace."
     );
     Ok(())
+}
+
+fn told(who: &str) -> impl FnMut(Progress) {
+    move |progress| {
+        let at = millis(progress.at);
+        println!(
+            "{who:<8} {at:>8} {:>10} {:>10} {:>10}",
+            progress.sent, progress.in_memory, progress.done
+        );
+    }
 }
 
 fn millis(time: Duration) -> String {

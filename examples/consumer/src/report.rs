@@ -3,17 +3,29 @@ use std::{
     time::Duration,
 };
 
-use crate::produce::Produced;
-
 /// What is counted while messages flow.
 #[derive(Debug, Default)]
 pub(crate) struct Gauges {
+    sent: AtomicUsize,
     in_memory: AtomicUsize,
     most_in_memory: AtomicUsize,
     at_work: AtomicUsize,
     most_at_work: AtomicUsize,
     most_queued: AtomicUsize,
     done: AtomicUsize,
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Since its beginning.
+    pub at: Duration,
+    /// Messages the producer has got rid of.
+    pub sent: usize,
+    /// Messages that the consumer has in memory.
+    pub in_memory: usize,
+    /// Messages that are done.
+    pub done: usize,
 }
 
 /// How a run went.
@@ -36,6 +48,11 @@ pub struct Report {
 }
 
 impl Gauges {
+    /// A message was put into the queue.
+    pub(crate) fn sent(&self) {
+        self.sent.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// A message was taken out of the queue, which now holds `left`.
     pub(crate) fn taken(&self, left: usize) {
         rise(&self.in_memory, &self.most_in_memory);
@@ -52,18 +69,30 @@ impl Gauges {
         self.done.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn report(&self, produced: Produced, took: Duration) -> Report {
-        let read = |gauge: &AtomicUsize| gauge.load(Ordering::Relaxed);
+    pub(crate) fn progress(&self, at: Duration) -> Progress {
+        Progress {
+            at,
+            sent: read(&self.sent),
+            in_memory: read(&self.in_memory),
+            done: read(&self.done),
+        }
+    }
+
+    pub(crate) fn report(&self, producer_waited: Duration, took: Duration) -> Report {
         Report {
             done: read(&self.done),
             most_in_memory: read(&self.most_in_memory),
             most_at_work: read(&self.most_at_work),
             most_queued: read(&self.most_queued),
-            produced: produced.messages,
-            producer_waited: produced.waited,
+            produced: read(&self.sent),
+            producer_waited,
             took,
         }
     }
+}
+
+fn read(gauge: &AtomicUsize) -> usize {
+    gauge.load(Ordering::Relaxed)
 }
 
 fn rise(gauge: &AtomicUsize, most: &AtomicUsize) {
