@@ -68,7 +68,10 @@ type Address = fn(u64) -> IpAddr;
 
 /// Scattered numbers, the same in every run (Steele, Lea, Flood: `SplitMix`, 2014).
 fn mixed(mut number: u64) -> u64 {
-    number = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    // Begun somewhere else than at 0: otherwise twice the number is scattered to twice the place.
+    number = number
+        .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        .wrapping_add(0xD1B5_4A32_D192_ED03);
     number = (number ^ number >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     number = (number ^ number >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
     number ^ number >> 31
@@ -96,8 +99,7 @@ fn fraction(number: u64) -> u64 {
     if number >= INNOCENT {
         mixed(number) >> 33 | 1 << 31
     } else if is_block(number) {
-        // Not half of what another number has: those would be the same addresses.
-        mixed(!number) >> 33
+        mixed(number) >> 33
     } else {
         mixed(number) >> 32
     }
