@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crossbeam_queue::ArrayQueue;
 
+use crate::budget::WorkBudget;
 use crate::compile::{self, Program};
 use crate::engine::{State, Store, Transaction};
 use crate::error::RulesetError;
@@ -102,6 +103,7 @@ impl Shared {
 pub struct RulesetBuilder {
     sources: Vec<Source>,
     plain: bool,
+    budget: WorkBudget,
 }
 
 #[derive(Clone, Debug)]
@@ -148,6 +150,13 @@ impl RulesetBuilder {
         self
     }
 
+    /// Bounds the work for one transaction.
+    #[must_use]
+    pub const fn budget(mut self, budget: WorkBudget) -> Self {
+        self.budget = budget;
+        self
+    }
+
     /// Turns off everything that only makes it faster: nothing is decided at load and every rule looks at every value.
     ///
     /// The reference of the differential tests. Hundreds of times slower on some traffic.
@@ -170,7 +179,8 @@ impl RulesetBuilder {
                 Source::Crs(folder) => crs(&mut sources, folder)?,
             }
         }
-        let program = compile::compile(&sources, !self.plain)?;
+        let mut program = compile::compile(&sources, !self.plain)?;
+        program.budget = self.budget;
         Ok(Ruleset {
             shared: Arc::new(Shared {
                 program,

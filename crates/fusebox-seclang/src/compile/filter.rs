@@ -142,10 +142,9 @@ impl Filter {
             while rest != 0 {
                 let bit = rest.trailing_zeros() as usize;
                 rest &= rest - 1;
-                let sets = self.other_sets.get(at * 64 + bit);
-                let misses =
-                    |sets: &Box<[ByteSet]>| sets.iter().any(|set| !set.intersects(present));
-                if sets.is_some_and(misses) {
+                let sets = self.other_sets.get(at * 64 + bit).map(|sets| &**sets);
+                let mut sets = sets.unwrap_or_default().iter();
+                if sets.any(|set| !set.intersects(present)) {
                     *word &= !(1 << bit);
                 }
             }

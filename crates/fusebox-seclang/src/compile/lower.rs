@@ -16,6 +16,7 @@ use super::program::{
     Piece, Program, Rule, Select, Target, Text, TxTable,
 };
 use super::regex::{self, Regex};
+use crate::budget::WorkBudget;
 use crate::error::{ErrorKind, RulesetError};
 use crate::parse::{self, Part, Selector, SetVarValue, TargetMode, Template, Variable};
 use crate::{ByteSet, Transformation};
@@ -89,6 +90,7 @@ pub(super) fn lower(drafts: Drafts, start: &Start, fast: bool) -> Result<Program
     };
     Ok(Program {
         settings: drafts.settings,
+        budget: WorkBudget::default(),
         rules: lower.rules,
         phases: lower.phases,
         nodes: lower.nodes,

@@ -5,30 +5,29 @@ use crate::error::ErrorKind;
 use crate::parse::Matcher;
 
 /// A [`Matcher`] that is ready to run.
-#[derive(Debug)]
-pub(super) struct Compiled(Regex);
+#[derive(Clone, Debug)]
+pub(super) enum Compiled {
+    /// The text as a whole.
+    Whole(Box<[u8]>),
+    Regex(Box<Regex>),
+}
 
 pub(super) fn compile(matcher: &Matcher) -> Result<Compiled, ErrorKind> {
     // The reference takes an expression. A tag such as `OWASP_CRS` must not take `OWASP_CRS/ATTACK-XSS` with it, so a text
     // without any of the signs of an expression is compared as a whole.
-    let plain = !matcher
-        .pattern
-        .contains(['^', '$', '*', '+', '?', '[', '(', '|', '\\', '{']);
-    let pattern = if plain {
-        let escaped: String = matcher
-            .pattern
-            .chars()
-            .flat_map(|c| (c == '.').then_some('\\').into_iter().chain([c]))
-            .collect();
-        format!("^{escaped}$")
-    } else {
-        matcher.pattern.clone()
-    };
-    Ok(Compiled(regex::compile(&pattern, false)?))
+    let signs = ['^', '$', '*', '+', '?', '[', '(', '|', '\\', '{'];
+    if matcher.pattern.contains(signs) {
+        let regex = regex::compile(&matcher.pattern, false)?;
+        return Ok(Compiled::Regex(Box::new(regex)));
+    }
+    Ok(Compiled::Whole(matcher.pattern.as_bytes().into()))
 }
 
 impl Compiled {
     pub(super) fn matches(&self, text: &[u8]) -> bool {
-        self.0.is_match(text)
+        match self {
+            Self::Whole(whole) => **whole == *text,
+            Self::Regex(regex) => regex.is_match(text),
+        }
     }
 }

@@ -9,6 +9,7 @@ use super::bits::Bits;
 use super::filter::{Probe, Screen};
 use super::regex::Regex;
 use super::settings::Settings;
+use crate::budget::WorkBudget;
 use crate::engine::TxValue;
 use crate::error::Location;
 use crate::parse::{Allow, AuditMode, EngineMode, Processor, Variable};
@@ -18,6 +19,7 @@ use crate::{ByteSet, Transformation};
 #[derive(Debug)]
 pub(crate) struct Program {
     pub(crate) settings: Settings,
+    pub(crate) budget: WorkBudget,
     /// Heads and links; a link stands after its head.
     pub(crate) rules: Vec<Rule>,
     /// The heads of phases 1 to 5, in order.

@@ -10,7 +10,7 @@ use crate::parse::{Processor, Variable};
 /// Reads the body of one request into the state.
 #[derive(Debug)]
 pub(super) struct BodyReader {
-    /// `None`: nobody looks into the body, it is kept as REQUEST_BODY at most.
+    /// `None`: nobody looks into the body, it is kept as `REQUEST_BODY` at most.
     processor: Option<body::Processor>,
     keep: bool,
     length: u64,
@@ -125,7 +125,7 @@ fn limits(settings: &Settings) -> Limits {
     }
 }
 
-/// Reads the query string into ARGS_GET.
+/// Reads the query string into `ARGS_GET`.
 pub(super) fn read_query(program: &Program, state: &mut State, query: &[u8]) {
     let mut collect = Collect {
         texts: &mut state.texts,

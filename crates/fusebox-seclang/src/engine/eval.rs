@@ -12,6 +12,9 @@ use crate::compile::{CAPTURES, Operator, Rule, Select, Target};
 use crate::operator;
 use crate::parse::Variable;
 
+/// How many times the work of a plain match it is to find the groups of one.
+const GROUPS_COST: u64 = 32;
+
 impl<'a> Engine<'a> {
     /// Whether the rule and all that are chained to it match.
     ///
@@ -399,9 +402,13 @@ impl<'a> Engine<'a> {
         matches
     }
 
-    /// Whether the operator, negation included, says yes to the text.
+    /// Whether the operator, negation included, says yes to the text. Nothing matches once the budget is used up.
     fn test(&mut self, rule: &'a Rule, text: TextId) -> bool {
         let program = self.program;
+        self.state.work += self.state.texts.length(text) as u64;
+        if self.is_exhausted() {
+            return false;
+        }
         let positive = match &rule.operator {
             Operator::Always => true,
             Operator::Never => false,
@@ -506,6 +513,9 @@ impl<'a> Engine<'a> {
             Operator::Rx(regex) => {
                 let mut slots: [Option<NonMaxUsize>; 2 * CAPTURES as usize] = Default::default();
                 // Two slots are the whole match, which needs no search for groups.
+                if rule.capture_groups {
+                    self.state.work += GROUPS_COST * bytes.len() as u64;
+                }
                 let wanted = if rule.capture_groups { slots.len() } else { 2 };
                 if let Some(regex) = program.regexes.get(*regex as usize)
                     && let Some(slots) = slots.get_mut(..wanted)

@@ -34,7 +34,7 @@ pub(crate) use state::State;
 
 pub(crate) use lists::{Field, LISTS, List, lists_of};
 pub(crate) use persist::Store;
-pub use transaction::{Action, Interruption, Match, Transaction};
+pub use transaction::{Action, Interruption, Match, Slice, Transaction};
 pub(crate) use tx::TxValue;
 
 /// A program at work on a state.

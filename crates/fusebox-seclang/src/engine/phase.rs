@@ -2,44 +2,95 @@
 
 use super::Engine;
 use super::state::{Found, Stopped, Verdict};
+use crate::budget::OverBudget;
 use crate::compile::{Disruptive, Head, Rule, bits_contain};
 use crate::parse::{Allow, EngineMode};
 
 impl<'a> Engine<'a> {
-    /// Runs phase `phase`, 1 to 5.
+    /// Runs phase `phase`, 1 to 5, to its end.
     pub(super) fn run_phase(&mut self, phase: u8) {
-        if !self.may_run(phase) {
-            return;
-        }
-        let program = self.program;
-        let Some(heads) = program.phases.get(usize::from(phase) - 1) else {
-            return;
+        self.run_slice(phase, u64::MAX);
+    }
+
+    /// Runs phase `phase` until it ends or about `work` bytes have been looked at; whether it has ended.
+    ///
+    /// Rules are not taken apart: a slice may take longer by one rule, which is one operator over the values it looks at.
+    pub(super) fn run_slice(&mut self, phase: u8, work: u64) -> bool {
+        let until = self.work_done().saturating_add(work);
+        let mut position = match self.state.running {
+            Some((running, position)) if running == phase => position,
+            _ => {
+                if !self.may_run(phase) {
+                    return true;
+                }
+                self.screen(phase);
+                0
+            }
         };
-        self.screen(phase);
-        let mut position = 0;
-        while let Some(at) = heads.get(position) {
+        let program = self.program;
+        let heads = program.phases.get(usize::from(phase) - 1);
+        let heads = heads.map_or(&[][..], Vec::as_slice);
+        while self.may_run(phase)
+            && let Some(at) = heads.get(position)
+        {
+            if self.work_done() >= until {
+                self.state.running = Some((phase, position));
+                return false;
+            }
             position += 1;
             if let Some(next) = self.run_rule(*at) {
                 position = next as usize;
             }
-            if !self.may_run(phase) {
-                break;
-            }
         }
+        self.state.running = None;
         if self.state.allow == Some(Allow::Phase) {
             self.state.allow = None;
         }
+        true
+    }
+
+    /// Bytes that transformations, filters and operators have looked at so far.
+    pub(super) fn work_done(&self) -> u64 {
+        self.state.work.saturating_add(self.state.texts.transformed)
+    }
+
+    /// Whether the budget is used up; what that means is decided once.
+    pub(super) fn is_exhausted(&mut self) -> bool {
+        let budget = self.program.budget;
+        if self.work_done() <= budget.bytes {
+            return false;
+        }
+        let state = &mut *self.state;
+        if !state.exhausted {
+            state.exhausted = true;
+            if let OverBudget::Refuse { status } = budget.outcome {
+                let stopped = Stopped {
+                    rule: u32::MAX,
+                    phase: state.running.map_or(2, |(phase, _)| phase),
+                    verdict: Verdict::Deny(status),
+                };
+                if state.mode == EngineMode::On {
+                    state.stopped.get_or_insert(stopped);
+                } else {
+                    state.detected.get_or_insert(stopped);
+                }
+            }
+        }
+        true
     }
 
     /// Phase 5 always runs: it is where the log is written.
-    fn may_run(&self, phase: u8) -> bool {
-        let state = &*self.state;
-        if state.mode == EngineMode::Off {
+    fn may_run(&mut self, phase: u8) -> bool {
+        if self.state.mode == EngineMode::Off {
             return false;
         }
         if phase == 5 {
             return true;
         }
+        if self.is_exhausted() {
+            return false;
+        }
+        let state = &*self.state;
         let allowed = match state.allow {
             None => false,
             Some(Allow::Request) => phase <= 2,

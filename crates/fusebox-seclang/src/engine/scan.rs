@@ -115,6 +115,8 @@ impl Engine<'_> {
                 }
             }
         };
+        let length = state.texts.length(text) as u64;
+        state.work += length;
         let present = state.texts.present(text);
         if !lanes.always_changes && !present.intersects(lanes.triggers) {
             note(state.texts.probes(filter, of, text), &lanes.all);

@@ -1,6 +1,5 @@
 //! Everything that one transaction knows; recycled, so that a benign request allocates nothing.
 
-use std::net::IpAddr;
 use std::ops::Range;
 
 use super::hits::Hits;
@@ -55,7 +54,7 @@ pub(crate) struct State {
     pub(crate) singles: Vec<TextId>,
     pub(crate) tx: Tx,
     pub(crate) matched: Vec<Matched>,
-    /// Of the rule before in the chain: what MATCHED_VARS shows.
+    /// Of the rule before in the chain: what `MATCHED_VARS` shows.
     pub(crate) matched_before: Vec<Matched>,
     pub(crate) found: Vec<Found>,
     /// Messages of found rules.
@@ -88,7 +87,12 @@ pub(crate) struct State {
     pub(crate) detected: Option<Stopped>,
     pub(crate) highest_severity: Option<u8>,
     pub(crate) current: u32,
-    pub(crate) client: Option<IpAddr>,
+    /// Bytes that filters and operators have looked at.
+    pub(crate) work: u64,
+    /// The phase under way and the position of its next rule.
+    pub(crate) running: Option<(u8, usize)>,
+    /// The budget ended before the rules did.
+    pub(crate) exhausted: bool,
     pub(crate) unix: u64,
     pub(crate) unique: u64,
     pub(crate) unique_id: Option<TextId>,
@@ -131,7 +135,9 @@ impl State {
             detected: None,
             highest_severity: None,
             current: 0,
-            client: None,
+            work: 0,
+            running: None,
+            exhausted: false,
             unix: 0,
             unique: 0,
             unique_id: None,
@@ -182,7 +188,9 @@ impl State {
         self.detected = None;
         self.highest_severity = None;
         self.current = 0;
-        self.client = None;
+        self.work = 0;
+        self.running = None;
+        self.exhausted = false;
         self.unix = unix;
         self.unique = unique;
         self.unique_id = None;

@@ -34,6 +34,16 @@ pub struct Transaction {
     body_ended: bool,
     received: usize,
     response_type_matches: bool,
+    response_ended: bool,
+}
+
+/// How far a slice of a phase came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Slice {
+    /// The phase has not ended: call again.
+    More,
+    /// It has, with this decision.
+    Done(Option<Interruption>),
 }
 
 /// What a rule decided about the request or the response.
@@ -235,6 +245,7 @@ impl Transaction {
             body_ended: false,
             received: 0,
             response_type_matches: false,
+            response_ended: false,
         }
     }
 
@@ -380,6 +391,44 @@ impl Transaction {
         self.interruption()
     }
 
+    /// Phase 2 in slices of about `work` bytes looked at: call again while it says [`Slice::More`]. Between two calls an
+    /// asynchronous caller can let others run. Ten slices decide what one would.
+    ///
+    /// 256 KiB of work take about a millisecond.
+    pub fn end_request_body_slice(&mut self, work: u64) -> Slice {
+        if let Some(stopped) = self.end_request_headers() {
+            return Slice::Done(Some(stopped));
+        }
+        if !self.body_ended {
+            self.body_ended = true;
+            self.finish_reader();
+        }
+        self.slice(2, work)
+    }
+
+    fn slice(&mut self, phase: u8, work: u64) -> Slice {
+        if self.with(|engine| engine.run_slice(phase, work)) == Some(false) {
+            Slice::More
+        } else {
+            Slice::Done(self.interruption())
+        }
+    }
+
+    /// Bytes that transformations, filters and operators have looked at so far, as a [`WorkBudget`](crate::WorkBudget) counts
+    /// them.
+    #[must_use]
+    pub fn work(&self) -> u64 {
+        self.state.as_ref().map_or(0, |state| {
+            state.work.saturating_add(state.texts.transformed)
+        })
+    }
+
+    /// Whether the budget was used up before the rules were done.
+    #[must_use]
+    pub fn is_over_budget(&self) -> bool {
+        self.state.as_ref().is_some_and(|state| state.exhausted)
+    }
+
     /// The status line of the response.
     pub fn response_line(&mut self, status: u16, protocol: &[u8]) {
         self.with(|engine| {
@@ -448,15 +497,25 @@ impl Transaction {
 
     /// Phase 4. To be called for responses whose body is not wanted too.
     pub fn end_response_body(&mut self) -> Option<Interruption> {
-        self.with(|engine| {
-            let state = &mut *engine.state;
-            let body = std::mem::take(&mut state.response_body);
-            state.set_bytes(Variable::ResponseBody, &body);
-            state.set_number(Variable::ResponseContentLength, body.len());
-            state.response_body = body;
-            engine.run_phase(4);
-        });
-        self.interruption()
+        match self.end_response_body_slice(u64::MAX) {
+            Slice::More => None,
+            Slice::Done(stopped) => stopped,
+        }
+    }
+
+    /// Phase 4 in slices, as [`end_request_body_slice`](Self::end_request_body_slice).
+    pub fn end_response_body_slice(&mut self, work: u64) -> Slice {
+        if !self.response_ended {
+            self.response_ended = true;
+            self.with(|engine| {
+                let state = &mut *engine.state;
+                let body = std::mem::take(&mut state.response_body);
+                state.set_bytes(Variable::ResponseBody, &body);
+                state.set_number(Variable::ResponseContentLength, body.len());
+                state.response_body = body;
+            });
+        }
+        self.slice(4, work)
     }
 
     /// Phase 5, which runs whatever became of the others: reporting.

@@ -124,7 +124,7 @@ pub(crate) enum Processor {
 }
 
 impl Processor {
-    /// What REQBODY_PROCESSOR says.
+    /// What `REQBODY_PROCESSOR` says.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::UrlEncoded => "URLENCODED",

@@ -1,0 +1,46 @@
+//! How much work one transaction may cause.
+
+/// A bound on the work for one transaction, whatever a client sends.
+///
+/// Work is counted in bytes that a transformation, a filter or an operator looks at: a text of 1,000 bytes that two expressions are
+/// run on counts 3,000, one look of the filter included. Expressions take time in proportion to it, so a budget is a bound on time;
+/// it is checked before each value, so it is kept to within one operator on one value.
+///
+/// ```
+/// use fusebox_seclang::{OverBudget, Ruleset, WorkBudget};
+///
+/// let rules = Ruleset::builder()
+///     .text("rules.conf", "SecRuleEngine On")
+///     .budget(WorkBudget { bytes: 4 << 20, outcome: OverBudget::Pass })
+///     .build()?;
+/// # Ok::<(), fusebox_seclang::RulesetError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkBudget {
+    /// How many bytes may be looked at in phases 1 to 4; phase 5 always runs.
+    pub bytes: u64,
+    /// What becomes of a transaction that would need more.
+    pub outcome: OverBudget,
+}
+
+/// What becomes of a transaction whose budget is used up before its rules are done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OverBudget {
+    /// It is refused, as if a rule had said `deny`; in detection mode it is only told.
+    Refuse {
+        /// The status of the refusal.
+        status: u16,
+    },
+    /// The rules that are left are skipped.
+    Pass,
+}
+
+impl Default for WorkBudget {
+    /// 64 MiB, then 413: sixteen times what an order of 100 KiB in JSON takes at paranoia level 1.
+    fn default() -> Self {
+        Self {
+            bytes: 64 << 20,
+            outcome: OverBudget::Refuse { status: 413 },
+        }
+    }
+}
