@@ -1,5 +1,12 @@
 //! The Core Rule Set, where there is a copy of it: in the folder that `FUSEBOX_CRS` names, or beside the project.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may say that this cannot fail: its panic is the report"
+)]
+
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
 

@@ -1,5 +1,11 @@
 //! What the language means, by small rules of our own.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test may say that this cannot fail: its panic is the report"
+)]
+
 use std::time::{Duration, SystemTime};
 
 use fusebox_seclang::{
