@@ -13,7 +13,7 @@ use crate::{
     Compartment,
     call::Call,
     compartment::Reservation,
-    plain::{ResponseFuture, State},
+    plain::{Elsewhere, ResponseFuture, State},
     waiting::Waiting,
 };
 
@@ -167,7 +167,7 @@ where
                 let inner = std::mem::replace(&mut self.inner, clone);
                 State::begin(inner, request, call, &self.compartment)
             }
-            Err(rejection) => State::Refused(Some(rejection)),
+            Err(rejection) => Elsewhere::Refused(Some(rejection)).into(),
         };
         ResponseFuture { state }
     }

@@ -13,21 +13,11 @@ pub(crate) struct Call {
     /// `None` once it is over.
     shared: Option<Arc<Shared>>,
     started: Timestamp,
-    entered: Entered,
-}
-
-/// How a call came in, as far as its end has to know.
-///
-/// Small, and the usual case is a tag alone: a call is moved several times on its way from the slot into
-/// the body that holds it.
-#[derive(Debug)]
-enum Entered {
-    /// At once, with a slot.
-    AtOnce,
-    /// In any other way.
-    Otherwise(Box<Otherwise>),
-    /// At once, with a slot that it has given back already.
-    SlotGivenBack,
+    /// Whether it has a slot to give back, and entered at once: all that the end of the usual call has to
+    /// know. A call is moved several times on its way from the slot into the body that holds it.
+    is_usual: bool,
+    /// How it entered if it was in another way.
+    otherwise: Option<Box<Otherwise>>,
 }
 
 #[derive(Debug)]
@@ -47,54 +37,46 @@ impl Call {
         Self {
             shared: Some(shared),
             started,
-            entered: Entered::AtOnce,
+            is_usual: true,
+            otherwise: None,
         }
     }
 
     /// Begins a call that waited for its slot.
     pub(crate) fn waited(shared: Arc<Shared>, started: Timestamp, waited: Duration) -> Self {
-        Self {
-            shared: Some(shared),
-            started,
-            entered: Entered::Otherwise(Box::new(Otherwise {
-                waited,
-                holds_slot: true,
-                shadowed: None,
-                share: None,
-            })),
-        }
+        let mut call = Self::admitted(shared, started);
+        call.otherwise().waited = waited;
+        call
     }
 
     /// Begins a call that was to be refused and is let through: it takes no slot from the others.
     pub(crate) fn shadowed(shared: Arc<Shared>, started: Timestamp, kind: RejectionKind) -> Self {
-        Self {
-            shared: Some(shared),
-            started,
-            entered: Entered::Otherwise(Box::new(Otherwise {
-                waited: Duration::ZERO,
-                holds_slot: false,
-                shadowed: Some(kind),
-                share: None,
-            })),
-        }
+        let mut call = Self::admitted(shared, started);
+        let otherwise = call.otherwise();
+        otherwise.holds_slot = false;
+        otherwise.shadowed = Some(kind);
+        call
     }
 
     /// Holds a share as long as its slot; without a slot it needs none.
     pub(crate) fn holding(mut self, share: Share) -> Self {
-        if matches!(self.entered, Entered::AtOnce) {
-            self.entered = Entered::Otherwise(Box::new(Otherwise {
-                waited: Duration::ZERO,
-                holds_slot: true,
-                shadowed: None,
-                share: None,
-            }));
-        }
-        if let Entered::Otherwise(entered) = &mut self.entered
-            && entered.holds_slot
-        {
-            entered.share = Some(share);
+        let otherwise = self.otherwise();
+        if otherwise.holds_slot {
+            otherwise.share = Some(share);
         }
         self
+    }
+
+    fn otherwise(&mut self) -> &mut Otherwise {
+        let holds_slot = std::mem::take(&mut self.is_usual);
+        self.otherwise.get_or_insert_with(|| {
+            Box::new(Otherwise {
+                waited: Duration::ZERO,
+                holds_slot,
+                shadowed: None,
+                share: None,
+            })
+        })
     }
 
     /// The call is over. Said again, it changes nothing.
@@ -103,7 +85,7 @@ impl Call {
         let Some(shared) = self.shared.take() else {
             return;
         };
-        if matches!(self.entered, Entered::AtOnce) {
+        if self.is_usual {
             let now = shared.clock.now();
             shared.leave(now);
             shared.reporter.report_admitted(self.started, now, outcome);
@@ -116,13 +98,12 @@ impl Call {
     #[inline(never)]
     fn finish_otherwise(&mut self, shared: &Shared, outcome: Outcome) {
         let now = shared.clock.now();
-        if self.entered.take_slot() {
+        if self.take_slot() {
             shared.leave(now);
         }
-        let (waited, shadowed) = match &self.entered {
-            Entered::Otherwise(entered) => (entered.waited, entered.shadowed),
-            Entered::AtOnce | Entered::SlotGivenBack => (Duration::ZERO, None),
-        };
+        let otherwise = self.otherwise.as_deref();
+        let waited = otherwise.map_or(Duration::ZERO, |otherwise| otherwise.waited);
+        let shadowed = otherwise.and_then(|otherwise| otherwise.shadowed);
         let told = Told {
             verdict: shadowed.map_or(Verdict::Admitted, |kind| Verdict::Refused {
                 kind,
@@ -161,27 +142,22 @@ impl Call {
 
     /// Gives the slot back before the call is over.
     pub(crate) fn give_slot_back(&mut self) {
-        if let Some(shared) = &self.shared
-            && self.entered.take_slot()
-        {
+        let Some(shared) = self.shared.clone() else {
+            return;
+        };
+        if self.take_slot() {
             shared.leave(shared.clock.now());
         }
     }
-}
 
-impl Entered {
     /// Whether there is a slot to be given back; not twice.
     fn take_slot(&mut self) -> bool {
-        match self {
-            Self::AtOnce => {
-                *self = Self::SlotGivenBack;
-                true
+        match &mut self.otherwise {
+            None => std::mem::take(&mut self.is_usual),
+            Some(otherwise) => {
+                otherwise.share = None;
+                std::mem::take(&mut otherwise.holds_slot)
             }
-            Self::Otherwise(entered) => {
-                entered.share = None;
-                std::mem::take(&mut entered.holds_slot)
-            }
-            Self::SlotGivenBack => false,
         }
     }
 }
@@ -208,7 +184,8 @@ impl std::fmt::Debug for Call {
         let compartment = self.shared.as_ref().map(|shared| shared.reporter.policy());
         f.debug_struct("Call")
             .field("compartment", &compartment)
-            .field("entered", &self.entered)
+            .field("is_usual", &self.is_usual)
+            .field("otherwise", &self.otherwise)
             .finish_non_exhaustive()
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     call::Call,
     layer::Custom,
     threads::{RemoteBody, Task},
-    waiting::{Queued, Step},
+    waiting::Queued,
 };
 
 /// The future of [`Bulkhead`](crate::Bulkhead): waits in the queue if it must, then for the inner
@@ -62,6 +62,15 @@ where
         future: S::Future,
         call: Option<Call>,
     },
+    Elsewhere(Elsewhere<S, R, B>),
+}
+
+/// Where a call is that does not run right here.
+pub(crate) enum Elsewhere<S, R, B>
+where
+    S: Service<Request<R>, Response = Response<B>>,
+    B: Body,
+{
     /// On the threads of the compartment.
     Remote(Task<RemoteAnswer<B, S::Error>>, Compartment),
     // Boxed, so that a call that need not wait does not carry a timer about.
@@ -85,6 +94,31 @@ impl How {
             .as_ref()
             .and_then(|custom| custom.classify.clone());
         GuardedBody::wrap(response, self.asked, classify, call)
+    }
+
+    /// A call that runs right here.
+    #[inline(always)]
+    fn poll_here<F, B, E>(
+        &self,
+        future: Pin<&mut F>,
+        call: &mut Option<Call>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Answer<B, E>>
+    where
+        F: Future<Output = Result<Response<B>, E>>,
+        B: Body,
+    {
+        let result = ready!(future.poll(cx));
+        let Some(mut call) = call.take() else {
+            return Poll::Pending;
+        };
+        Poll::Ready(match result {
+            Ok(response) => Ok(self.guard(response, call).map(ResponseBody::inner)),
+            Err(error) => {
+                call.finish(Outcome::Failure);
+                Err(error)
+            }
+        })
     }
 
     #[cold]
@@ -131,38 +165,46 @@ where
                 }
             }
         };
-        Self::Remote(threads.spawn(work), compartment.clone())
+        Self::Elsewhere(Elsewhere::Remote(threads.spawn(work), compartment.clone()))
     }
 
-    /// Everything but a call that runs right here: what is to be done next, or the answer.
+    /// Everything but a call that runs right here.
+    ///
+    /// Apart, and answering by itself: so the usual case is compiled as if there were no other.
     #[cold]
+    #[inline(never)]
     fn poll_elsewhere(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         how: &How,
-    ) -> Poll<Step<Self, Answer<B, S::Error>>> {
-        Poll::Ready(match self.project() {
-            Doing::Remote(task, compartment) => {
-                Step::Answer(match ready!(Pin::new(task).poll(cx)) {
-                    Ok(Ok(response)) => Ok(response.map(ResponseBody::remote)),
-                    Ok(Err(error)) => Err(error),
-                    // The call told its end over there.
-                    Err(lost) => Ok(how.refuse(compartment.rejection(lost.kind()))),
-                })
-            }
-            Doing::Waiting(queued, compartment) => match ready!(queued.as_mut().poll(cx)) {
-                Ok((call, inner, request)) => {
-                    Step::Begin(Self::begin(inner, request, call, how, compartment))
+    ) -> Poll<Answer<B, S::Error>> {
+        loop {
+            let next = match self.as_mut().project() {
+                Doing::Running { future, call } => return how.poll_here(future, call, cx),
+                Doing::Elsewhere(Elsewhere::Remote(task, compartment)) => {
+                    return Poll::Ready(match ready!(Pin::new(task).poll(cx)) {
+                        Ok(Ok(response)) => Ok(response.map(ResponseBody::remote)),
+                        Ok(Err(error)) => Err(error),
+                        // The call told its end over there.
+                        Err(lost) => Ok(how.refuse(compartment.rejection(lost.kind()))),
+                    });
                 }
-                Err(rejection) => Step::Answer(Ok(how.refuse(rejection))),
-            },
-            Doing::Refused(rejection) => match rejection.take() {
-                Some(rejection) => Step::Answer(Ok(how.refuse(rejection))),
-                None => return Poll::Pending,
-            },
-            // It is polled as itself.
-            Doing::Running { .. } => return Poll::Pending,
-        })
+                Doing::Elsewhere(Elsewhere::Refused(rejection)) => {
+                    return rejection.take().map_or(Poll::Pending, |rejection| {
+                        Poll::Ready(Ok(how.refuse(rejection)))
+                    });
+                }
+                Doing::Elsewhere(Elsewhere::Waiting(queued, compartment)) => {
+                    match ready!(queued.as_mut().poll(cx)) {
+                        Ok((call, inner, request)) => {
+                            Self::begin(inner, request, call, how, compartment)
+                        }
+                        Err(rejection) => return Poll::Ready(Ok(how.refuse(rejection))),
+                    }
+                }
+            };
+            self.set(next);
+        }
     }
 }
 
@@ -180,24 +222,9 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut state = this.state;
-        loop {
-            if let Doing::Running { future, call } = state.as_mut().project() {
-                let result = ready!(future.poll(cx));
-                let Some(mut call) = call.take() else {
-                    return Poll::Pending;
-                };
-                return Poll::Ready(match result {
-                    Ok(response) => Ok(this.how.guard(response, call).map(ResponseBody::inner)),
-                    Err(error) => {
-                        call.finish(Outcome::Failure);
-                        Err(error)
-                    }
-                });
-            }
-            match ready!(state.as_mut().poll_elsewhere(cx, this.how)) {
-                Step::Begin(running) => state.set(running),
-                Step::Answer(answer) => return Poll::Ready(answer),
-            }
+        match state.as_mut().project() {
+            Doing::Running { future, call } => this.how.poll_here(future, call, cx),
+            Doing::Elsewhere(_) => state.poll_elsewhere(cx, this.how),
         }
     }
 }
@@ -210,9 +237,9 @@ where
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let state = match &self.state {
             State::Running { .. } => "running",
-            State::Remote(..) => "running on the compartment's threads",
-            State::Waiting(..) => "waiting",
-            State::Refused(_) => "refused",
+            State::Elsewhere(Elsewhere::Remote(..)) => "running on the compartment's threads",
+            State::Elsewhere(Elsewhere::Waiting(..)) => "waiting",
+            State::Elsewhere(Elsewhere::Refused(_)) => "refused",
         };
         f.debug_struct("ResponseFuture")
             .field("state", &state)

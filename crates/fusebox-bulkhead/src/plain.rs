@@ -15,7 +15,7 @@ use crate::{
     call::Call,
     compartment::{Admission, outcome},
     threads::Task,
-    waiting::{Queued, Step},
+    waiting::Queued,
 };
 
 /// Puts services of any kind into a compartment. Made by [`Compartment::plain_layer`].
@@ -202,14 +202,14 @@ impl<S: Clone, K> PlainBulkhead<S, K> {
         S::Error: Send + 'static,
         R: Send + 'static,
     {
-        let state = match admission {
-            Admission::Refused(rejection) => State::Refused(Some(rejection)),
+        let state: State<S, R> = match admission {
+            Admission::Refused(rejection) => Elsewhere::Refused(Some(rejection)).into(),
             Admission::Admitted(call) => {
                 State::begin(self.ready_one(), request, call, &self.compartment)
             }
             Admission::Queued(waiting) => {
                 let queued = Queued::new(waiting, self.ready_one(), request);
-                State::Waiting(Box::pin(queued), self.compartment.clone())
+                Elsewhere::Waiting(Box::pin(queued), self.compartment.clone()).into()
             }
         };
         state.into()
@@ -258,12 +258,23 @@ pub(crate) enum State<S: Service<R>, R> {
         future: S::Future,
         call: Call,
     },
+    Elsewhere(Elsewhere<S, R>),
+}
+
+/// Where a call is that does not run right here.
+pub(crate) enum Elsewhere<S: Service<R>, R> {
     /// On the threads of the compartment.
     Remote(Task<Result<S::Response, S::Error>>, Compartment),
     // Boxed, so that a call that need not wait does not carry a timer about.
     Waiting(Pin<Box<Queued<S, R>>>, Compartment),
     Refused(Option<Rejection>),
-    Over,
+}
+
+impl<S: Service<R>, R> From<Elsewhere<S, R>> for State<S, R> {
+    #[inline]
+    fn from(elsewhere: Elsewhere<S, R>) -> Self {
+        Self::Elsewhere(elsewhere)
+    }
 }
 
 impl<S, R> State<S, R>
@@ -292,36 +303,56 @@ where
             call.finish(outcome(&result));
             result
         };
-        Self::Remote(threads.spawn(work), compartment.clone())
+        Elsewhere::Remote(threads.spawn(work), compartment.clone()).into()
     }
 
-    /// Everything but a call that runs right here: what is to be done next, or the answer.
+    /// Everything but a call that runs right here.
+    ///
+    /// Apart, and answering by itself: so the usual case is compiled as if there were no other.
     #[cold]
     #[inline(never)]
-    fn poll_elsewhere(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Step<Self, Answer<S, R>>> {
-        let step = match self.as_mut().project() {
-            Doing::Remote(task, compartment) => {
-                Step::Answer(match ready!(Pin::new(task).poll(cx)) {
-                    Ok(result) => result.map_err(CallError::Inner),
-                    // The call told its end over there.
-                    Err(lost) => Err(CallError::Rejected(compartment.rejection(lost.kind()))),
-                })
-            }
-            Doing::Waiting(queued, compartment) => match ready!(queued.as_mut().poll(cx)) {
-                Ok((call, inner, request)) => {
-                    Step::Begin(Self::begin(inner, request, call, compartment))
+    fn poll_elsewhere(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer<S, R>> {
+        loop {
+            let next = match self.as_mut().project() {
+                Doing::Running { future, call } => return poll_here(future, call, cx),
+                Doing::Elsewhere(Elsewhere::Remote(task, compartment)) => {
+                    return Poll::Ready(match ready!(Pin::new(task).poll(cx)) {
+                        Ok(result) => result.map_err(CallError::Inner),
+                        // The call told its end over there.
+                        Err(lost) => Err(CallError::Rejected(compartment.rejection(lost.kind()))),
+                    });
                 }
-                Err(rejection) => Step::Answer(Err(CallError::Rejected(rejection))),
-            },
-            // The first two are answered at once; the last is never polled again.
-            Doing::Running { .. } | Doing::Refused(_) | Doing::Over => return Poll::Pending,
-        };
-        self.set(Self::Over);
-        Poll::Ready(step)
+                Doing::Elsewhere(Elsewhere::Refused(rejection)) => {
+                    return rejection.take().map_or(Poll::Pending, |rejection| {
+                        Poll::Ready(Err(CallError::Rejected(rejection)))
+                    });
+                }
+                Doing::Elsewhere(Elsewhere::Waiting(queued, compartment)) => {
+                    let (call, inner, request) = ready!(queued.as_mut().poll(cx))?;
+                    Self::begin(inner, request, call, compartment)
+                }
+            };
+            self.set(next);
+        }
     }
+}
+
+/// A call that runs right here.
+#[inline(always)]
+fn poll_here<F, T, E>(
+    future: Pin<&mut F>,
+    call: &mut Call,
+    cx: &mut Context<'_>,
+) -> Poll<Result<T, CallError<E>>>
+where
+    F: Future<Output = Result<T, E>>,
+{
+    let result = ready!(future.poll(cx));
+    call.finish(outcome(&result));
+    Poll::Ready(match result {
+        Ok(response) => Ok(response),
+        Err(error) => Err(CallError::Inner(error)),
+    })
 }
 
 impl<S, R> Future for ResponseFuture<S, R>
@@ -337,27 +368,9 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
-        loop {
-            match state.as_mut().project() {
-                Doing::Running { future, call } => {
-                    let result = ready!(future.poll(cx));
-                    call.finish(outcome(&result));
-                    return Poll::Ready(match result {
-                        Ok(response) => Ok(response),
-                        Err(error) => Err(CallError::Inner(error)),
-                    });
-                }
-                Doing::Refused(rejection) => {
-                    return rejection.take().map_or(Poll::Pending, |rejection| {
-                        Poll::Ready(Err(CallError::Rejected(rejection)))
-                    });
-                }
-                Doing::Remote(..) | Doing::Waiting(..) | Doing::Over => {}
-            }
-            match ready!(state.as_mut().poll_elsewhere(cx)) {
-                Step::Begin(running) => state.set(running),
-                Step::Answer(answer) => return Poll::Ready(answer),
-            }
+        match state.as_mut().project() {
+            Doing::Running { future, call } => poll_here(future, call, cx),
+            Doing::Elsewhere(_) => state.poll_elsewhere(cx),
         }
     }
 }
@@ -366,10 +379,9 @@ impl<S: Service<R>, R> std::fmt::Debug for ResponseFuture<S, R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let state = match &self.state {
             State::Running { .. } => "running",
-            State::Remote(..) => "running on the compartment's threads",
-            State::Waiting(..) => "waiting",
-            State::Refused(_) => "refused",
-            State::Over => "over",
+            State::Elsewhere(Elsewhere::Remote(..)) => "running on the compartment's threads",
+            State::Elsewhere(Elsewhere::Waiting(..)) => "waiting",
+            State::Elsewhere(Elsewhere::Refused(_)) => "refused",
         };
         f.debug_struct("ResponseFuture")
             .field("state", &state)

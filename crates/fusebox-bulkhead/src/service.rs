@@ -12,7 +12,7 @@ use tower_service::Service;
 use crate::{
     Compartment, Everyone, Key, KeyOf, ResponseBody, Whose,
     compartment::Admission,
-    future::{How, ResponseFuture, State},
+    future::{Elsewhere, How, ResponseFuture, State},
     layer::Custom,
     waiting::Queued,
 };
@@ -143,14 +143,17 @@ impl<S: Clone, K> Bulkhead<S, K> {
         B: Body<Data: From<Bytes> + Send, Error: Send> + Send + 'static,
     {
         let state = match admission {
-            Admission::Refused(rejection) => State::Refused(Some(rejection)),
+            Admission::Refused(rejection) => State::Elsewhere(Elsewhere::Refused(Some(rejection))),
             Admission::Admitted(call) => {
                 let inner = self.ready_one();
                 State::begin(inner, request, call, &how, &self.compartment)
             }
             Admission::Queued(waiting) => {
                 let queued = Queued::new(waiting, self.ready_one(), request);
-                State::Waiting(Box::pin(queued), self.compartment.clone())
+                State::Elsewhere(Elsewhere::Waiting(
+                    Box::pin(queued),
+                    self.compartment.clone(),
+                ))
             }
         };
         ResponseFuture { state, how }

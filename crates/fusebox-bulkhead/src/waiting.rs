@@ -138,14 +138,6 @@ impl std::fmt::Debug for Waiting {
     }
 }
 
-/// What comes of a call that was not begun at once.
-pub(crate) enum Step<T, A> {
-    /// It begins now.
-    Begin(T),
-    /// It is over.
-    Answer(A),
-}
-
 /// A call in line, and what is to be called when its turn comes.
 #[pin_project]
 pub(crate) struct Queued<S, R> {

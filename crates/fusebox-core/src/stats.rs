@@ -277,7 +277,7 @@ struct Buckets(Box<[AtomicU32; BUCKETS]>);
 
 /// A duration is counted in units of 1.024 µs: a shift instead of a division.
 const UNIT_BITS: u32 = 10;
-/// In these units a duration has at most 32 bits (73 minutes); longer ones are counted as that long.
+/// A duration of more units than these (73 minutes) is counted as that long.
 const MOST_UNITS: u64 = u32::MAX as u64;
 const LINEAR_BITS: u32 = 7;
 const BUCKETS: usize = ((32 - LINEAR_BITS as usize) + 1) << LINEAR_BITS;
@@ -286,13 +286,20 @@ impl Buckets {
     /// Counts a duration in its bucket.
     #[inline]
     fn count(&self, nanos: u64) {
-        let units = (nanos >> UNIT_BITS).min(MOST_UNITS) as u32;
+        let units = nanos >> UNIT_BITS;
         // Below 256 units a bucket is one unit wide; from there its width doubles with each power of two.
-        let width_bits = 24 - (units | 1 << LINEAR_BITS).leading_zeros();
-        let index = (width_bits << LINEAR_BITS) + (units >> width_bits);
-        if let Some(bucket) = self.0.get(index as usize) {
-            bucket.fetch_add(1, Ordering::Relaxed);
-        }
+        let width_bits = 63 - LINEAR_BITS - (units | 1 << LINEAR_BITS).leading_zeros();
+        let index = (u64::from(width_bits) << LINEAR_BITS) + (units >> width_bits);
+        match usize::try_from(index).map(|index| self.0.get(index)) {
+            Ok(Some(bucket)) => bucket.fetch_add(1, Ordering::Relaxed),
+            _ => self.count_longest(),
+        };
+    }
+
+    #[cold]
+    fn count_longest(&self) -> u32 {
+        let [.., longest] = &*self.0;
+        longest.fetch_add(1, Ordering::Relaxed)
     }
 
     fn clear(&self) {
