@@ -3,21 +3,23 @@ use std::{
     task::{Context, Poll, Waker, ready},
 };
 
+use super::{
+    Lost, Threads,
+    handover::{self, Reader, Writer},
+    task::Running,
+};
 use http_body::{Body, Frame, SizeHint};
-use tokio::sync::mpsc;
 
-use super::{Lost, Threads, task::Running};
-
-/// How many frames the producer may be ahead of the reader.
+/// How many frames the producer may be ahead of what the reader has taken.
 ///
-/// Each is a hand-over between threads; with room for a few both sides work at once and wake each other
-/// less than once a frame. More would only be memory: frames are the size their handler cuts them.
-const AHEAD: usize = 4;
+/// The reader takes all there are at once, so this is also how many are handed over for one wake-up when
+/// both sides are fast. More would only be memory: frames are the size their handler cuts them.
+const AHEAD: usize = 8;
 
 /// A body whose frames are produced on the threads of a compartment.
 ///
-/// Frames, trailers, errors, size hint and end-of-stream are those of the body over there. At most four
-/// frames are waiting here; then the producer waits for the reader.
+/// Frames, trailers, errors, size hint and end-of-stream are those of the body over there. At most
+/// sixteen frames are waiting here, eight of them taken; then the producer waits for the reader.
 ///
 /// # Cancel safety
 /// Dropping it drops the body over there at its next await.
@@ -33,7 +35,7 @@ pub struct RemoteBody<D, E> {
 }
 
 struct Rest<D, E> {
-    frames: mpsc::Receiver<Sent<D, E>>,
+    frames: Reader<Sent<D, E>>,
     producer: Running<()>,
 }
 
@@ -91,10 +93,10 @@ impl<D, E> RemoteBody<D, E> {
                 }
             }
         }
-        let (sender, frames) = mpsc::channel(AHEAD);
+        let (writer, frames) = handover::queue(AHEAD);
         this.rest = Some(Rest {
             frames,
-            producer: threads.run(produce(body, hold, sender)),
+            producer: threads.run(produce(body, hold, writer)),
         });
         this
     }
@@ -113,21 +115,21 @@ impl<D, E> RemoteBody<D, E> {
 async fn produce<B: Body, H>(
     mut body: Pin<Box<B>>,
     hold: H,
-    frames: mpsc::Sender<Sent<B::Data, B::Error>>,
+    frames: Writer<Sent<B::Data, B::Error>>,
 ) {
     while let Some(frame) = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
         let sent = Sent::after(&*body, frame);
         if sent.is_last() {
             // Before the reader hears of the end: its next call must find the slot free.
             drop((body, hold));
-            let _ = frames.send(sent).await;
+            let _ = frames.write(sent).await;
             return;
         }
-        if frames.send(sent).await.is_err() {
+        if frames.write(sent).await.is_err() {
             break;
         }
     }
-    // As above; the end of a body that did not announce it is the end of the channel.
+    // As above; the end of a body that did not announce it is the end of the queue.
     drop((body, hold));
     drop(frames);
 }
@@ -149,7 +151,7 @@ where
         let Some(rest) = &mut self.rest else {
             return Poll::Ready(None);
         };
-        if let Some(sent) = ready!(rest.frames.poll_recv(cx)) {
+        if let Some(sent) = ready!(rest.frames.poll_read(cx)) {
             return Poll::Ready(Some(self.hand_out(sent)));
         }
         // No more frames: the producer knows whether that is the end.
@@ -427,7 +429,7 @@ mod tests {
             }
         }
         let mut remote = remote(&threads, Counting(produced), ()).await;
-        // One is in the producer's hand when the channel is full.
+        // One is in the producer's hand when the queue is full.
         let patience = std::time::Duration::from_secs(30);
         for _ in 0..=AHEAD {
             count.recv_timeout(patience).unwrap();
@@ -435,10 +437,19 @@ mod tests {
         // The only worker gets to something else, so the producer waits; it has made no more.
         within(threads.spawn(async {})).await.unwrap();
         assert!(count.try_recv().is_err());
-        frame(&mut remote).await.unwrap().unwrap();
-        count.recv_timeout(patience).unwrap();
-        within(threads.spawn(async {})).await.unwrap();
-        assert!(count.try_recv().is_err());
+        for _ in 0..3 {
+            // The first takes as many as there are places; the others are at hand.
+            for read in 0..AHEAD {
+                frame(&mut remote).await.unwrap().unwrap();
+                if read == 0 {
+                    for _ in 0..AHEAD {
+                        count.recv_timeout(patience).unwrap();
+                    }
+                }
+                within(threads.spawn(async {})).await.unwrap();
+                assert!(count.try_recv().is_err());
+            }
+        }
     }
 
     #[tokio::test]

@@ -16,6 +16,7 @@
 
 mod body;
 mod complaint;
+mod handover;
 mod pool;
 mod priority;
 mod processors;
