@@ -13,6 +13,7 @@ use crate::compile::{self, Program};
 use crate::engine::{State, Store, Transaction};
 use crate::error::RulesetError;
 use crate::parse::Sources;
+use crate::warm;
 
 /// Compiled rules: cheap to clone, shared by every transaction.
 ///
@@ -181,7 +182,7 @@ impl RulesetBuilder {
         }
         let mut program = compile::compile(&sources, !self.plain)?;
         program.budget = self.budget;
-        Ok(Ruleset {
+        let mut rules = Ruleset {
             shared: Arc::new(Shared {
                 program,
                 store: Store::new(),
@@ -190,7 +191,13 @@ impl RulesetBuilder {
                 // The only randomness there is; UNIQUE_ID must differ between processes.
                 seed: RandomState::new().hash_one(0),
             }),
-        })
+        };
+        warm::warm(&rules);
+        // Nobody else has it yet, so what the made-up requests counted is forgotten.
+        if let Some(shared) = Arc::get_mut(&mut rules.shared) {
+            shared.store = Store::new();
+        }
+        Ok(rules)
     }
 }
 

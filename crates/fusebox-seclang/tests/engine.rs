@@ -124,13 +124,13 @@ fn exclusions_take_targets_out_at_load_and_at_run_time() {
                 SecRule ARGS \"@rx x\" \"id:1,phase:2,pass,msg:'%{MATCHED_VAR_NAME}'\"\n\
                 SecRuleUpdateTargetById 1 \"!ARGS:/^ign/\"";
     both(text, "/?ignored=x&b=x", |tx| {
-        assert_eq!(messages(tx), ["ARGS:b"])
+        assert_eq!(messages(tx), ["ARGS:b"]);
     });
     both(text, "/off?ignored=x&b=x", |tx| {
-        assert_eq!(ids(tx), [0_u32; 0])
+        assert_eq!(ids(tx), [0_u32; 0]);
     });
     both(text, "/off?c=x&b=x", |tx| {
-        assert_eq!(messages(tx), ["ARGS:c"])
+        assert_eq!(messages(tx), ["ARGS:c"]);
     });
 }
 
@@ -243,7 +243,7 @@ fn a_redirect_says_where_to() {
 fn a_response_body_is_looked_at_when_its_type_is_listed() {
     let text = "SecRule RESPONSE_BODY \"@contains secret\" \"id:1,phase:4,deny\"";
     both(text, "/", |tx| {
-        assert_eq!(tx.interruption().unwrap().phase(), 4)
+        assert_eq!(tx.interruption().unwrap().phase(), 4);
     });
     let off = format!("SecResponseBodyMimeTypesClear\nSecResponseBodyMimeType text/html\n{text}");
     both(&off, "/", |tx| assert!(tx.interruption().is_none()));
