@@ -1,4 +1,4 @@
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use fusebox_core::{Call as Told, EventKind, Outcome, RejectionKind, Timestamp, Verdict};
 
@@ -8,20 +8,28 @@ use crate::{compartment::Shared, key::Share};
 ///
 /// However it goes away, by [`finish`](Self::finish), a drop, or a panic that unwinds through it, the
 /// slot is given back once and the event told once.
+///
+/// Small, because it is moved several times on its way from the slot into the body that holds it.
 #[must_use]
 pub(crate) struct Call {
-    /// `None` once it is over.
-    shared: Option<Arc<Shared>>,
+    held: Held,
     started: Timestamp,
-    /// Whether it has a slot to give back, and entered at once: all that the end of the usual call has to
-    /// know. A call is moved several times on its way from the slot into the body that holds it.
-    is_usual: bool,
-    /// How it entered if it was in another way.
-    otherwise: Option<Box<Otherwise>>,
 }
 
-#[derive(Debug)]
+/// What a call holds, as far as its end has to know.
+enum Held {
+    /// A slot that it got at once: nearly every call.
+    Slot(Arc<Shared>),
+    /// No slot any more; it gave back one that it got at once.
+    NoSlot(Arc<Shared>),
+    /// Whatever else there is.
+    Otherwise(Box<Otherwise>),
+    /// Nothing: it is over.
+    Over,
+}
+
 struct Otherwise {
+    shared: Arc<Shared>,
     waited: Duration,
     holds_slot: bool,
     /// Why it was to be refused, if it was let through all the same.
@@ -35,85 +43,71 @@ impl Call {
     #[inline]
     pub(crate) const fn admitted(shared: Arc<Shared>, started: Timestamp) -> Self {
         Self {
-            shared: Some(shared),
+            held: Held::Slot(shared),
             started,
-            is_usual: true,
-            otherwise: None,
         }
     }
 
     /// Begins a call that waited for its slot.
     pub(crate) fn waited(shared: Arc<Shared>, started: Timestamp, waited: Duration) -> Self {
-        let mut call = Self::admitted(shared, started);
-        call.otherwise().waited = waited;
-        call
+        Self::otherwise(shared, started, |call| call.waited = waited)
     }
 
     /// Begins a call that was to be refused and is let through: it takes no slot from the others.
     pub(crate) fn shadowed(shared: Arc<Shared>, started: Timestamp, kind: RejectionKind) -> Self {
-        let mut call = Self::admitted(shared, started);
-        let otherwise = call.otherwise();
-        otherwise.holds_slot = false;
-        otherwise.shadowed = Some(kind);
-        call
+        Self::otherwise(shared, started, |call| {
+            call.holds_slot = false;
+            call.shadowed = Some(kind);
+        })
+    }
+
+    fn otherwise(
+        shared: Arc<Shared>,
+        started: Timestamp,
+        than_usual: impl FnOnce(&mut Otherwise),
+    ) -> Self {
+        let mut otherwise = Box::new(Otherwise {
+            shared,
+            waited: Duration::ZERO,
+            holds_slot: true,
+            shadowed: None,
+            share: None,
+        });
+        than_usual(&mut otherwise);
+        Self {
+            held: Held::Otherwise(otherwise),
+            started,
+        }
     }
 
     /// Holds a share as long as its slot; without a slot it needs none.
     pub(crate) fn holding(mut self, share: Share) -> Self {
-        let otherwise = self.otherwise();
-        if otherwise.holds_slot {
-            otherwise.share = Some(share);
+        match mem::replace(&mut self.held, Held::Over) {
+            Held::Slot(shared) => {
+                return Self::otherwise(shared, self.started, |call| call.share = Some(share));
+            }
+            Held::Otherwise(mut otherwise) => {
+                if otherwise.holds_slot {
+                    otherwise.share = Some(share);
+                }
+                self.held = Held::Otherwise(otherwise);
+            }
+            without @ (Held::NoSlot(_) | Held::Over) => self.held = without,
         }
         self
-    }
-
-    fn otherwise(&mut self) -> &mut Otherwise {
-        let holds_slot = std::mem::take(&mut self.is_usual);
-        self.otherwise.get_or_insert_with(|| {
-            Box::new(Otherwise {
-                waited: Duration::ZERO,
-                holds_slot,
-                shadowed: None,
-                share: None,
-            })
-        })
     }
 
     /// The call is over. Said again, it changes nothing.
     #[inline(always)]
     pub(crate) fn finish(&mut self, outcome: Outcome) {
-        let Some(shared) = self.shared.take() else {
-            return;
-        };
-        if self.is_usual {
-            let now = shared.clock.now();
-            shared.leave(now);
-            shared.reporter.report_admitted(self.started, now, outcome);
-        } else {
-            self.finish_otherwise(&shared, outcome);
+        match mem::replace(&mut self.held, Held::Over) {
+            Held::Slot(shared) => {
+                let now = shared.clock.now();
+                shared.leave(now);
+                shared.reporter.report_admitted(self.started, now, outcome);
+            }
+            held => held.finish(self.started, outcome),
         }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn finish_otherwise(&mut self, shared: &Shared, outcome: Outcome) {
-        let now = shared.clock.now();
-        if self.take_slot() {
-            shared.leave(now);
-        }
-        let otherwise = self.otherwise.as_deref();
-        let waited = otherwise.map_or(Duration::ZERO, |otherwise| otherwise.waited);
-        let shadowed = otherwise.and_then(|otherwise| otherwise.shadowed);
-        let told = Told {
-            verdict: shadowed.map_or(Verdict::Admitted, |kind| Verdict::Refused {
-                kind,
-                enforced: false,
-            }),
-            outcome: Some(outcome),
-            waited,
-            ran: now.since(self.started),
-        };
-        shared.reporter.report(now, EventKind::Call(told));
     }
 
     #[cold]
@@ -129,7 +123,7 @@ impl Call {
 
     /// Begins now: it has waited for its request since it got its slot.
     pub(crate) fn start(&mut self) {
-        if let Some(shared) = &self.shared {
+        if let Some(shared) = self.held.shared() {
             self.started = shared.clock.now();
         }
     }
@@ -137,27 +131,77 @@ impl Call {
     /// Gives the slot back untold: there was no request.
     pub(crate) fn withdraw(mut self) {
         self.give_slot_back();
-        self.shared = None;
+        self.held = Held::Over;
     }
 
     /// Gives the slot back before the call is over.
     pub(crate) fn give_slot_back(&mut self) {
-        let Some(shared) = self.shared.clone() else {
-            return;
-        };
-        if self.take_slot() {
-            shared.leave(shared.clock.now());
+        match mem::replace(&mut self.held, Held::Over) {
+            Held::Slot(shared) => {
+                shared.leave(shared.clock.now());
+                self.held = Held::NoSlot(shared);
+            }
+            Held::Otherwise(mut otherwise) => {
+                otherwise.leave(otherwise.shared.clock.now());
+                self.held = Held::Otherwise(otherwise);
+            }
+            without @ (Held::NoSlot(_) | Held::Over) => self.held = without,
+        }
+    }
+}
+
+impl Held {
+    const fn shared(&self) -> Option<&Arc<Shared>> {
+        match self {
+            Self::Slot(shared) | Self::NoSlot(shared) => Some(shared),
+            Self::Otherwise(otherwise) => Some(&otherwise.shared),
+            Self::Over => None,
         }
     }
 
-    /// Whether there is a slot to be given back; not twice.
-    fn take_slot(&mut self) -> bool {
-        match &mut self.otherwise {
-            None => std::mem::take(&mut self.is_usual),
-            Some(otherwise) => {
-                otherwise.share = None;
-                std::mem::take(&mut otherwise.holds_slot)
+    /// Any end; the usual one is compiled into the caller as well.
+    #[cold]
+    #[inline(never)]
+    fn finish(self, started: Timestamp, outcome: Outcome) {
+        match self {
+            Self::Slot(shared) => {
+                let now = shared.clock.now();
+                shared.leave(now);
+                shared.reporter.report_admitted(started, now, outcome);
             }
+            Self::NoSlot(shared) => {
+                let now = shared.clock.now();
+                shared.reporter.report_admitted(started, now, outcome);
+            }
+            Self::Otherwise(mut otherwise) => {
+                let now = otherwise.shared.clock.now();
+                otherwise.leave(now);
+                let verdict =
+                    otherwise
+                        .shadowed
+                        .map_or(Verdict::Admitted, |kind| Verdict::Refused {
+                            kind,
+                            enforced: false,
+                        });
+                let told = Told {
+                    verdict,
+                    outcome: Some(outcome),
+                    waited: otherwise.waited,
+                    ran: now.since(started),
+                };
+                otherwise.shared.reporter.report(now, EventKind::Call(told));
+            }
+            Self::Over => {}
+        }
+    }
+}
+
+impl Otherwise {
+    /// Gives back what it holds; not twice.
+    fn leave(&mut self, now: Timestamp) {
+        self.share = None;
+        if mem::take(&mut self.holds_slot) {
+            self.shared.leave(now);
         }
     }
 }
@@ -165,7 +209,7 @@ impl Call {
 impl Drop for Call {
     #[inline]
     fn drop(&mut self) {
-        if self.shared.is_some() {
+        if !matches!(self.held, Held::Over) {
             self.give_up();
         }
     }
@@ -181,11 +225,9 @@ impl fusebox_http::Guard for Call {
 
 impl std::fmt::Debug for Call {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let compartment = self.shared.as_ref().map(|shared| shared.reporter.policy());
+        let compartment = self.held.shared().map(|shared| shared.reporter.policy());
         f.debug_struct("Call")
             .field("compartment", &compartment)
-            .field("is_usual", &self.is_usual)
-            .field("otherwise", &self.otherwise)
             .finish_non_exhaustive()
     }
 }

@@ -323,9 +323,7 @@ where
                     });
                 }
                 Doing::Elsewhere(Elsewhere::Refused(rejection)) => {
-                    return rejection.take().map_or(Poll::Pending, |rejection| {
-                        Poll::Ready(Err(CallError::Rejected(rejection)))
-                    });
+                    return refused(rejection);
                 }
                 Doing::Elsewhere(Elsewhere::Waiting(queued, compartment)) => {
                     let (call, inner, request) = ready!(queued.as_mut().poll(cx))?;
@@ -335,6 +333,14 @@ where
             self.set(next);
         }
     }
+}
+
+/// The answer to a call that was refused; after that it is pending for ever.
+#[inline]
+fn refused<T, E>(rejection: &mut Option<Rejection>) -> Poll<Result<T, CallError<E>>> {
+    rejection.take().map_or(Poll::Pending, |rejection| {
+        Poll::Ready(Err(CallError::Rejected(rejection)))
+    })
 }
 
 /// A call that runs right here.
@@ -370,6 +376,8 @@ where
         let mut state = self.project().state;
         match state.as_mut().project() {
             Doing::Running { future, call } => poll_here(future, call, cx),
+            // Under attack this is the usual case.
+            Doing::Elsewhere(Elsewhere::Refused(rejection)) => refused(rejection),
             Doing::Elsewhere(_) => state.poll_elsewhere(cx),
         }
     }
