@@ -7,7 +7,6 @@ pub mod analytics;
 pub mod app;
 pub mod cli;
 pub mod compartments;
-pub mod cores;
 pub mod db;
 pub mod jobs;
 pub mod payments;
