@@ -64,6 +64,8 @@ pub(crate) struct Inner {
     check_every: Duration,
     strikes: AtomicU64,
     sentences: AtomicU64,
+    /// Whoever mirrors the jail looks again when this has changed.
+    changes: AtomicU64,
 }
 
 /// Why a client is held, for people to read.
@@ -125,6 +127,7 @@ impl Jail {
             check_every: config.check_every,
             strikes: AtomicU64::new(0),
             sentences: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
         };
         let jail = Self(Arc::new(inner));
         let now = clock.now();
@@ -271,6 +274,7 @@ impl Jail {
     /// Someone went in: told without saying who, which an operator can look up.
     fn tell(&self, inmate: &Inmate, now: Timestamp) {
         self.0.sentences.fetch_add(1, Ordering::Relaxed);
+        self.0.changes.fetch_add(1, Ordering::Release);
         tracing::info!(
             target: "fusebox",
             layer = LayerKind::Blackhole.as_str(), policy = self.name().as_str(),
@@ -334,12 +338,15 @@ impl Jail {
     }
 
     fn release(&self, key: Key) -> bool {
-        self.0.prison.release(key, self.now()).is_some()
+        let was_in = self.0.prison.release(key, self.now()).is_some();
+        self.0.changes.fetch_add(1, Ordering::Release);
+        was_in
     }
 
     /// Lets everybody out, and forgets all strikes and relapses. Lists stay.
     pub fn unban_all(&self) {
         self.0.prison.release_all();
+        self.0.changes.fetch_add(1, Ordering::Release);
     }
 
     /// Everybody who is in, in no order. Looks at every cell: milliseconds for a million.
@@ -486,6 +493,22 @@ impl Jail {
         self.0.jitter.hash_one(1)
     }
 
+    #[cfg(all(feature = "nftables", target_os = "linux"))]
+    pub(crate) fn downgrade(&self) -> WeakJail {
+        WeakJail(Arc::downgrade(&self.0))
+    }
+
+    /// Says how often who is in, or whether it is acted on, has changed.
+    #[cfg(all(feature = "nftables", target_os = "linux"))]
+    pub(crate) fn changes(&self) -> u64 {
+        self.0.changes.load(Ordering::Acquire)
+    }
+
+    #[cfg(all(feature = "nftables", target_os = "linux"))]
+    pub(crate) fn inmates(&self, now: Timestamp, show: impl FnMut(Inmate)) {
+        self.0.prison.for_each(now, show);
+    }
+
     #[inline]
     pub(crate) fn now(&self) -> Timestamp {
         self.0.clock.now()
@@ -494,6 +517,17 @@ impl Jail {
     /// Tells that a call was refused or is over.
     pub(crate) fn report(&self, at: Timestamp, call: Call) {
         self.0.reporter.report(at, EventKind::Call(call));
+    }
+}
+
+/// A jail that does not live for whoever has this.
+#[cfg(all(feature = "nftables", target_os = "linux"))]
+pub(crate) struct WeakJail(Weak<Inner>);
+
+#[cfg(all(feature = "nftables", target_os = "linux"))]
+impl WeakJail {
+    pub(crate) fn upgrade(&self) -> Option<Jail> {
+        self.0.upgrade().map(Jail)
     }
 }
 
@@ -551,6 +585,7 @@ impl Live for Inner {
     fn set_mode(&self, mode: Mode) {
         let from = self.mode.get();
         self.mode.set(mode);
+        self.changes.fetch_add(1, Ordering::Release);
         let change = Change::Mode { from, to: mode };
         self.reporter
             .report(self.clock.now(), EventKind::Change(change));

@@ -13,11 +13,23 @@ pub(crate) struct Need {
 }
 
 /// What `cargo xtask test` needs.
-pub(crate) const TESTS: &[Need] = &[Need {
-    package: "build-essential",
-    proof: "cc",
-    needed_by: "linking, and the SQLite that examples/storefront embeds",
-}];
+pub(crate) const TESTS: &[Need] = &[
+    Need {
+        package: "build-essential",
+        proof: "cc",
+        needed_by: "linking, and the SQLite that examples/storefront embeds",
+    },
+    Need {
+        package: "iproute2",
+        proof: "ip",
+        needed_by: "network namespaces, in which crates/fusebox-blackhole tests its firewall",
+    },
+    Need {
+        package: "nftables",
+        proof: "nft",
+        needed_by: "the kernel's part of crates/fusebox-blackhole",
+    },
+];
 
 /// Sees that all of `needs` are there: installs what is missing when this is root on Debian, otherwise fails and
 /// names it.
