@@ -178,14 +178,20 @@ fn timed(n: u64, mut once: impl FnMut()) -> Duration {
     start.elapsed()
 }
 
-fn call<S: Service<R>, R>(service: &mut S, request: R) -> Result<S::Response, S::Error> {
+/// One call, which must be ready at once.
+///
+/// # Errors
+///
+/// The service's own.
+pub fn call<S: Service<R>, R>(service: &mut S, request: R) -> Result<S::Response, S::Error> {
     let mut cx = Context::from_waker(Waker::noop());
     at_once(service.poll_ready(&mut cx))?;
     let future = pin!(service.call(request));
     at_once(future.poll(&mut cx))
 }
 
-fn drain<B: Body>(response: Response<B>) {
+/// Reads a response's body to its end, which must be there.
+pub fn drain<B: Body>(response: Response<B>) {
     let mut cx = Context::from_waker(Waker::noop());
     let mut body = pin!(response.into_body());
     while let Some(frame) = at_once(body.as_mut().poll_frame(&mut cx)) {

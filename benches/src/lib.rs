@@ -7,8 +7,9 @@
 //!   service under it; `-` where it could not be counted.
 //! - `ratio <name> <ours/peer> <ours ns> <peer ns>`: wall time. Shared machines make it wobble.
 //! - `instructions <name> <ours> <peer>`: counted under valgrind, and repeatable to a fraction of a per cent.
-//! - `allocations <case> <n>` and `clock_reads <case> <n>`: per call, for the cases that have a limit.
 //! - `bytes <case> <n>`: memory, for the cases that have a limit of it.
+//! - `allocations <case> <n>`, `clock_reads <case> <n>` and `held <case> <bytes>`: per call, for the cases that have a
+//!   limit.
 //! - `target <name> <measured> <limit> met|missed`: computed from this run. A target that could not be checked is
 //!   `unchecked <name> <why>`, never met.
 
@@ -17,6 +18,7 @@ pub mod breaker;
 pub mod bulkhead;
 pub mod drive;
 pub mod harness;
+pub mod limiter;
 pub mod machine;
 pub mod noop;
 
@@ -30,5 +32,6 @@ pub fn suites() -> Vec<Suite> {
         bulkhead::suite(),
         breaker::suite(),
         blackhole::suite(),
+        limiter::suite(),
     ]
 }

@@ -1,4 +1,5 @@
-//! Counts the allocations of one case: `--calls <suite> <case> <n>` prints how many each call made.
+//! Counts the allocations of one case: `--calls <suite> <case> <n>` prints how many each call made, and how many bytes
+//! per call are still there when all are over.
 
 use std::alloc::System;
 
@@ -29,6 +30,8 @@ fn main() -> Result<()> {
     let seen = region.change();
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
     let per_call = (seen.allocations + seen.reallocations) as f64 / calls.n as f64;
-    println!("{per_call}");
+    #[expect(clippy::cast_precision_loss, reason = "bytes are far below 2^53")]
+    let held = (seen.bytes_allocated as f64 - seen.bytes_deallocated as f64) / calls.n as f64;
+    println!("{per_call} {held}");
     Ok(())
 }

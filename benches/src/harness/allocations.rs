@@ -15,8 +15,15 @@ pub(super) const BUDGET: Duration = Duration::from_millis(100);
 /// The program in `src/bin` that has the counting allocator; it lies beside this one.
 const PROGRAM: &str = "fusebox-benches-allocations";
 
-/// Allocations per call.
-pub(super) fn count(suite: &str, case: &Case, calls: u64) -> Counted {
+/// Allocations per call, and the bytes per call that are still allocated when the calls are over.
+pub(super) fn count(suite: &str, case: &Case, calls: u64) -> (Counted, Counted) {
+    match both(suite, case, calls) {
+        Ok((allocations, held)) => (Ok(allocations), Ok(held)),
+        Err(why) => (Err(why.clone()), Err(why)),
+    }
+}
+
+fn both(suite: &str, case: &Case, calls: u64) -> Result<(f64, f64), String> {
     if case.threads > 1 {
         return Err("starting the threads allocates too".to_owned());
     }
@@ -31,7 +38,9 @@ pub(super) fn count(suite: &str, case: &Case, calls: u64) -> Counted {
         return Err(format!("{PROGRAM}: {}", output.status));
     }
     let said = String::from_utf8_lossy(&output.stdout);
-    said.trim()
-        .parse()
-        .map_err(|_nonsense| format!("{PROGRAM} did not say how many"))
+    let mut numbers = said.split_whitespace().map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(allocations)), Some(Ok(held))) => Ok((allocations, held)),
+        _ => Err(format!("{PROGRAM} did not say how many")),
+    }
 }

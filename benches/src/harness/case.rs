@@ -105,6 +105,8 @@ pub enum Countable {
     ClockReads,
     /// Bytes of whatever the function counts: memory is taken once, not per call.
     Bytes(fn() -> f64),
+    /// Bytes that are still allocated when the batch is over, by the case itself.
+    Held,
 }
 
 impl Limit {
@@ -112,6 +114,13 @@ impl Limit {
     #[must_use]
     pub fn allocations(case: &'static str, most: f64) -> Self {
         let of = Countable::Allocations;
+        Self { case, of, most }
+    }
+
+    /// No more than so many bytes that are kept.
+    #[must_use]
+    pub fn held(case: &'static str, most: f64) -> Self {
+        let of = Countable::Held;
         Self { case, of, most }
     }
 

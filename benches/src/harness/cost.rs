@@ -19,6 +19,8 @@ pub struct Cost {
     pub allocations: Counted,
     /// Reads of the system's clock.
     pub clock_reads: Counted,
+    /// Bytes still allocated when the calls are over.
+    pub held: Counted,
 }
 
 /// What one call of a case costs, all in all.
@@ -28,6 +30,7 @@ pub(super) struct Total {
     pub(super) instructions: Counted,
     pub(super) allocations: Counted,
     pub(super) clock_reads: Counted,
+    pub(super) held: Counted,
 }
 
 /// Takes the bases off. Time is subtracted round by round, before the median: both halves of a round were taken within
@@ -62,6 +65,7 @@ pub(super) fn added(
                 instructions: difference(|total| &total.instructions),
                 allocations: difference(|total| &total.allocations),
                 clock_reads: difference(|total| &total.clock_reads),
+                held: difference(|total| &total.held),
             },
         );
     }

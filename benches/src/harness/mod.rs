@@ -36,6 +36,8 @@ pub fn measure(suite: &Suite, plan: Plan) -> BTreeMap<&'static str, Cost> {
         .iter()
         .zip(&timings)
         .map(|(case, timing)| {
+            let (allocations, held) =
+                allocations::count(suite.name, case, timing.calls_in(allocations::BUDGET));
             let total = cost::Total {
                 rounds: timing.rounds.clone(),
                 instructions: valgrind.clone().and_then(|valgrind| {
@@ -44,11 +46,8 @@ pub fn measure(suite: &Suite, plan: Plan) -> BTreeMap<&'static str, Cost> {
                 clock_reads: valgrind
                     .clone()
                     .and_then(|valgrind| valgrind.clock_reads(suite.name, case)),
-                allocations: allocations::count(
-                    suite.name,
-                    case,
-                    timing.calls_in(allocations::BUDGET),
-                ),
+                allocations,
+                held,
             };
             (case.name, total)
         })

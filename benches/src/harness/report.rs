@@ -121,6 +121,7 @@ impl Report {
                 get(costs, limit.case, |cost| &cost.clock_reads),
             ),
             Countable::Bytes(count) => ("bytes", Ok(count())),
+            Countable::Held => ("held", get(costs, limit.case, |cost| &cost.held)),
         };
         if let Ok(count) = &count {
             self.lines.push(format!("{what} {name} {}", shown(*count)));
@@ -186,6 +187,7 @@ mod tests {
             instructions,
             allocations: Ok(allocations),
             clock_reads: Ok(0.0),
+            held: Ok(0.0),
         }
     }
 

@@ -386,7 +386,10 @@ impl<'t> Home<'t> {
             } else if reusable(place.seen, aging) {
                 let line = place.at / WAYS;
                 if let (Some(free), Some(room)) = (free.get_mut(line), room.get_mut(line)) {
-                    *free = free.or(Some(place));
+                    // A word that nobody has rather than one whose key may come back.
+                    if free.is_none_or(|found: Place<'_>| found.seen != 0 && place.seen == 0) {
+                        *free = Some(place);
+                    }
                     *room += 1;
                 }
             }

@@ -1,0 +1,440 @@
+//! The rate limit against governor and, as a layer, tower_governor.
+//!
+//! Both decide by the same quota, which is never spent unless a refusal is what is measured, under keys that are IPv4
+//! addresses. Keys come at random: uniformly, or by Zipf's law, as the clients of a busy service do.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use fusebox_core::Registration;
+use fusebox_http::identity::IdentityConfig;
+use fusebox_rate_limit::{Key, KeyBy, Overflow, Policy, Quota, QuotaHeaders, RateLimiter};
+use governor::DefaultKeyedRateLimiter;
+use http::{Request, Response, StatusCode};
+use tower_governor::GovernorLayer;
+use tower_governor::governor::GovernorConfigBuilder;
+use tower_governor::key_extractor::SmartIpKeyExtractor;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::drive::{
+    Batch, Expect, by_hand, by_hand_to_the_end, call, drain, on_two_threads, repeat,
+};
+use crate::harness::{Case, Figure, Limit, Suite};
+
+/// Fits into the caches nearest to the processor.
+const FEW: u32 = 10_000;
+/// Does not.
+const MANY: u32 = 1_000_000;
+/// At once, and one more each second: more than any key is asked for here, and every key that was ever asked for is
+/// still owed something.
+const PLENTY: u32 = 10_000_000;
+/// What one call of a memory case adds: with ten thousand calls there are a million keys.
+const KEYS_PER_CALL: u64 = 100;
+
+/// The suite.
+#[must_use]
+pub fn suite() -> Suite {
+    Suite {
+        name: "limiter",
+        cases: cases(),
+        figures: vec![
+            Figure::new("few/governor", "few", "governor_few").instructions_at_most(0.6),
+            Figure::new("many/governor", "many", "governor_many").time_at_most(0.35),
+            Figure::new("zipf/governor", "zipf", "governor_zipf").time_at_most(0.45),
+            Figure::new(
+                "two_threads/governor",
+                "two_threads",
+                "governor_two_threads",
+            )
+            .time_at_most(1.0),
+            Figure::new(
+                "two_threads_one_key/governor",
+                "two_threads_one_key",
+                "governor_two_threads_one_key",
+            )
+            .time_at_most(1.0),
+            Figure::new("layer/tower_governor", "layer", "tower_governor")
+                .instructions_at_most(0.6),
+            Figure::new(
+                "layer_forwarded/tower_governor",
+                "layer_forwarded",
+                "tower_governor_forwarded",
+            )
+            .instructions_at_most(0.4),
+            Figure::new(
+                "refusal/tower_governor",
+                "refusal",
+                "tower_governor_refusal",
+            )
+            .time_at_most(0.03),
+            Figure::new("two_policies/governor", "two_policies", "governor_few"),
+            Figure::new("layer_telling/layer", "layer_telling", "layer"),
+        ],
+        limits: vec![
+            Limit::allocations("few", 0.0),
+            Limit::allocations("layer", 0.0),
+            Limit::allocations("layer_forwarded", 0.0),
+            Limit::clock_reads("few", 1.0),
+            Limit::clock_reads("layer", 1.0),
+            Limit::held("memory", 24.0 * KEYS_PER_CALL as f64),
+        ],
+    }
+}
+
+fn cases() -> Vec<Case> {
+    vec![
+        Case::new("keys", || repeat(|| uniform(FEW))),
+        Case::new("zipf_keys", || {
+            let mut keys = Zipf::new(MANY);
+            repeat(move || keys.next())
+        }),
+        Case::new("few", || ours(FEW, uniform)).over("keys"),
+        Case::new("governor_few", || governor(FEW, uniform)).over("keys"),
+        Case::new("many", || ours(MANY, uniform)).over("keys"),
+        Case::new("governor_many", || governor(MANY, uniform)).over("keys"),
+        Case::new("zipf", || {
+            let mut keys = Zipf::new(MANY);
+            ours(MANY, move |_| keys.next())
+        })
+        .over("zipf_keys"),
+        Case::new("governor_zipf", || {
+            let mut keys = Zipf::new(MANY);
+            governor(MANY, move |_| keys.next())
+        })
+        .over("zipf_keys"),
+        Case::new("two_policies", two_policies).over("keys"),
+        Case::new("two_threads", || {
+            let limiter = filled(FEW);
+            on_two_threads(Decide(move || limiter.check(key(uniform(FEW))).is_ok()))
+        })
+        .on_two_threads(),
+        Case::new("governor_two_threads", || {
+            let limiter = Arc::new(filled_governor(FEW));
+            on_two_threads(Decide(move || {
+                limiter.check_key(&address(uniform(FEW))).is_ok()
+            }))
+        })
+        .on_two_threads(),
+        Case::new("two_threads_one_key", || {
+            let limiter = filled(1);
+            on_two_threads(Decide(move || limiter.check(key(0)).is_ok()))
+        })
+        .on_two_threads(),
+        Case::new("governor_two_threads_one_key", || {
+            let limiter = Arc::new(filled_governor(1));
+            on_two_threads(Decide(move || limiter.check_key(&address(0)).is_ok()))
+        })
+        .on_two_threads(),
+        Case::new("request_noop", || {
+            by_hand_to_the_end(AxumNoop, peer_request)
+        }),
+        Case::new("forwarded_noop", || {
+            by_hand_to_the_end(AxumNoop, forwarded_request)
+        }),
+        Case::new("layer", || {
+            by_hand_to_the_end(filled(FEW).layer().layer(AxumNoop), peer_request)
+        })
+        .over("request_noop"),
+        Case::new("layer_telling", || {
+            let layer = filled(FEW).layer().quota_headers(QuotaHeaders::Draft11);
+            by_hand_to_the_end(layer.layer(AxumNoop), peer_request)
+        })
+        .over("request_noop"),
+        Case::new("tower_governor", tower_governor).over("request_noop"),
+        Case::new("layer_forwarded", layer_forwarded).over("forwarded_noop"),
+        Case::new("tower_governor_forwarded", tower_governor_forwarded).over("forwarded_noop"),
+        Case::new("refusal", refusal),
+        Case::new("tower_governor_refusal", tower_governor_refusal),
+        Case::new("plain", || {
+            by_hand(
+                filled(1).plain_layer().layer(crate::noop::Noop),
+                || (),
+                Expect::Admission,
+            )
+        }),
+        Case::new("memory", || kept(filled)),
+        Case::new("governor_memory", || kept(filled_governor)),
+    ]
+}
+
+thread_local! {
+    static RANDOM: Cell<u64> = const { Cell::new(0x2545_F491_4F6C_DD1D) };
+}
+
+/// Xorshift (Marsaglia, 2003): random enough for a cache not to guess, and a few instructions.
+fn random() -> u64 {
+    RANDOM.with(|state| {
+        let mut x = state.get();
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        state.set(x);
+        x
+    })
+}
+
+fn uniform(keys: u32) -> u32 {
+    u32::try_from((u128::from(random()) * u128::from(keys)) >> 64).unwrap_or(0)
+}
+
+/// Ranks by Zipf's law with exponent 1, drawn beforehand: `N^u` for a uniform `u`.
+struct Zipf {
+    drawn: Vec<u32>,
+    next: usize,
+}
+
+impl Zipf {
+    fn new(keys: u32) -> Self {
+        const DRAWN: usize = 1 << 20;
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a rank below the number of keys"
+        )]
+        let draw = |_| f64::from(keys).powf(random() as f64 / u64::MAX as f64) as u32 - 1;
+        Self {
+            drawn: (0..DRAWN).map(draw).collect(),
+            next: 0,
+        }
+    }
+
+    fn next(&mut self) -> u32 {
+        self.next = (self.next + 1) % self.drawn.len();
+        self.drawn.get(self.next).copied().unwrap_or(0)
+    }
+}
+
+fn address(index: u32) -> IpAddr {
+    Ipv4Addr::from_bits(0x0a00_0000 + index).into()
+}
+
+fn key(index: u32) -> Key {
+    Key::from_bits(0xffff_0a00_0000 + u128::from(index))
+}
+
+/// A limiter that has seen that many keys.
+fn filled(keys: u32) -> RateLimiter {
+    let policy = Policy::new("burst", Quota::per_second(1).burst(PLENTY.into()));
+    let limiter = built(keys, [policy.overflow(Overflow::Refuse)]);
+    for index in 0..keys {
+        assert!(
+            limiter.check(key(index)).is_ok(),
+            "there is plenty, and room"
+        );
+    }
+    limiter
+}
+
+fn built(keys: u32, policies: impl IntoIterator<Item = Policy>) -> RateLimiter {
+    let builder = RateLimiter::builder("bench").registration(Registration::Unlisted);
+    let builder = builder.capacity(keys.try_into().unwrap_or(usize::MAX));
+    let builder = policies
+        .into_iter()
+        .fold(builder, |builder, policy| builder.policy(policy));
+    #[expect(
+        clippy::expect_used,
+        reason = "without its subject the suite has no purpose"
+    )]
+    builder.build().expect("the settings are valid")
+}
+
+fn filled_governor(keys: u32) -> DefaultKeyedRateLimiter<IpAddr> {
+    let plenty = NonZeroU32::new(PLENTY).unwrap_or(NonZeroU32::MAX);
+    let limiter = DefaultKeyedRateLimiter::keyed(
+        governor::Quota::per_second(NonZeroU32::MIN).allow_burst(plenty),
+    );
+    for index in 0..keys {
+        assert!(
+            limiter.check_key(&address(index)).is_ok(),
+            "there is plenty"
+        );
+    }
+    limiter
+}
+
+fn ours(keys: u32, mut next: impl FnMut(u32) -> u32 + 'static) -> Batch {
+    let limiter = filled(keys);
+    repeat(move || assert!(limiter.check(key(next(keys))).is_ok(), "refused"))
+}
+
+fn governor(keys: u32, mut next: impl FnMut(u32) -> u32 + 'static) -> Batch {
+    let limiter = filled_governor(keys);
+    repeat(move || assert!(limiter.check_key(&address(next(keys))).is_ok(), "refused"))
+}
+
+fn two_policies() -> Batch {
+    let quota = Quota::per_second(1).burst(PLENTY.into());
+    let daily = Quota::per_day(1_000_000_000);
+    let limiter = built(
+        FEW,
+        [Policy::new("burst", quota), Policy::new("daily", daily)],
+    );
+    repeat(move || assert!(limiter.check(key(uniform(FEW))).is_ok(), "refused"))
+}
+
+/// A decision as a service, for the driver with two threads.
+#[derive(Clone)]
+struct Decide<F>(F);
+
+impl<F: FnMut() -> bool> Service<()> for Decide<F> {
+    type Response = ();
+    type Error = ();
+    type Future = Ready<Result<(), ()>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, (): ()) -> Self::Future {
+        ready(if (self.0)() { Ok(()) } else { Err(()) })
+    }
+}
+
+/// Answers at once, with the body that tower_governor answers with.
+#[derive(Clone, Copy)]
+struct AxumNoop;
+
+impl Service<Request<()>> for AxumNoop {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<()>) -> Self::Future {
+        black_box(request);
+        ready(Ok(Response::new(Body::from("ok"))))
+    }
+}
+
+fn request_from(peer: IpAddr) -> Request<()> {
+    let mut request = Request::new(());
+    let peer = SocketAddr::new(peer, 50_312);
+    request.extensions_mut().insert(ConnectInfo(peer));
+    request
+}
+
+fn peer_request() -> Request<()> {
+    request_from(address(uniform(FEW)))
+}
+
+/// From one proxy, for one client of many.
+fn forwarded_request() -> Request<()> {
+    thread_local! {
+        static VALUES: Vec<http::HeaderValue> = (0..FEW)
+            .filter_map(|index| address(index).to_string().try_into().ok())
+            .collect();
+    }
+    let mut request = request_from(Ipv4Addr::new(192, 0, 2, 1).into());
+    let index = usize::try_from(uniform(FEW)).unwrap_or(0);
+    if let Some(value) = VALUES.with(|values| values.get(index).cloned()) {
+        request.headers_mut().insert("x-forwarded-for", value);
+    }
+    request
+}
+
+fn layer_forwarded() -> Batch {
+    let resolver = IdentityConfig::new()
+        .trusted_proxies(["192.0.2.0/24"])
+        .build();
+    #[expect(
+        clippy::expect_used,
+        reason = "without its subject the suite has no purpose"
+    )]
+    let key = KeyBy::Client(resolver.expect("a network is valid"));
+    let layer = filled(FEW).layer().keyed_by(key);
+    by_hand_to_the_end(layer.layer(AxumNoop), forwarded_request)
+}
+
+fn tower_governor() -> Batch {
+    let config = GovernorConfigBuilder::default()
+        .per_second(1)
+        .burst_size(PLENTY)
+        .finish();
+    #[expect(
+        clippy::expect_used,
+        reason = "without its peer the suite has no purpose"
+    )]
+    let layer = GovernorLayer::new(config.expect("the settings are valid"));
+    by_hand_to_the_end(layer.layer(AxumNoop), peer_request)
+}
+
+fn tower_governor_forwarded() -> Batch {
+    let mut config = GovernorConfigBuilder::default();
+    let mut config = config
+        .per_second(1)
+        .burst_size(PLENTY)
+        .key_extractor(SmartIpKeyExtractor);
+    #[expect(
+        clippy::expect_used,
+        reason = "without its peer the suite has no purpose"
+    )]
+    let layer = GovernorLayer::new(config.finish().expect("the settings are valid"));
+    by_hand_to_the_end(layer.layer(AxumNoop), forwarded_request)
+}
+
+/// All the header fields there are.
+fn refusal() -> Batch {
+    let limiter = built(FEW, [Policy::new("daily", Quota::per_day(1))]);
+    let layer = limiter
+        .layer()
+        .quota_headers(QuotaHeaders::Draft11)
+        .legacy_headers(true);
+    refused(layer.layer(AxumNoop))
+}
+
+fn tower_governor_refusal() -> Batch {
+    let config = GovernorConfigBuilder::default()
+        .per_second(86_400)
+        .burst_size(1)
+        .use_headers()
+        .finish();
+    #[expect(
+        clippy::expect_used,
+        reason = "without its peer the suite has no purpose"
+    )]
+    refused(GovernorLayer::new(config.expect("the settings are valid")).layer(AxumNoop))
+}
+
+/// Requests of one client whose quota is spent, answered to the end.
+fn refused<S, B>(mut service: S) -> Batch
+where
+    S: Service<Request<()>, Response = Response<B>, Error = Infallible> + 'static,
+    B: http_body::Body,
+{
+    let _ = call(&mut service, request_from(address(0)));
+    repeat(move || {
+        if let Ok(response) = call(&mut service, request_from(address(0))) {
+            assert_eq!(
+                response.status(),
+                StatusCode::TOO_MANY_REQUESTS,
+                "to be refused"
+            );
+            drain(response);
+        }
+    })
+}
+
+/// Makes something for a hundred keys per call and keeps it: what is measured is the memory.
+fn kept<T: 'static>(make: fn(u32) -> T) -> Batch {
+    let mut held = None;
+    Box::new(move |n| {
+        let start = Instant::now();
+        let keys = u32::try_from(n * KEYS_PER_CALL).unwrap_or(u32::MAX);
+        black_box(held.insert(make(keys)));
+        start.elapsed()
+    })
+}
