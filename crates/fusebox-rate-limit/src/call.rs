@@ -5,10 +5,10 @@ use fusebox_core::{Call as Told, EventKind, Outcome, RejectionKind, Timestamp, V
 use fusebox_http::{Guard, Judgement};
 use http::StatusCode;
 
-use crate::Tier;
 use crate::limiter::Shared;
 use crate::policy::{Ended, WorthOf};
-use crate::store::{Key, Keys, QuotaStore};
+use crate::service::Charge;
+use crate::store::{Keys, QuotaStore};
 
 /// A call under way: the one event that tells how it ended, and what it has paid until that is known.
 ///
@@ -19,49 +19,74 @@ pub(crate) struct Call<St: QuotaStore> {
     /// `None` once it is over.
     shared: Option<Arc<Shared<St>>>,
     started: Timestamp,
+    /// `None` for nearly every call: one that was admitted at once and keeps what it paid.
+    unusual: Option<Box<Unusual>>,
+}
+
+/// What few calls have to remember.
+#[derive(Default)]
+struct Unusual {
     waited: Duration,
     /// Why it was to be refused, if it was let through all the same.
     shadowed: Option<RejectionKind>,
-    /// `None` for calls that keep what they paid, which is nearly every one.
-    settling: Option<Box<Settling>>,
+    settling: Option<Settling>,
 }
 
 /// What is needed to settle a call.
-pub(crate) struct Settling {
-    pub(crate) tier: Tier,
-    pub(crate) key: Key,
-    pub(crate) cost: u64,
-    pub(crate) worth: Option<WorthOf>,
-    pub(crate) status: Option<StatusCode>,
-    pub(crate) told: Option<u64>,
+struct Settling {
+    charge: Charge,
+    worth: Option<WorthOf>,
+    status: Option<StatusCode>,
+    told: Option<u64>,
 }
 
 impl<St: QuotaStore> Call<St> {
+    /// Begins a call that may pass.
     #[inline]
-    pub(crate) const fn new(
-        shared: Arc<Shared<St>>,
-        started: Timestamp,
-        shadowed: Option<RejectionKind>,
-        settling: Option<Box<Settling>>,
-    ) -> Self {
+    pub(crate) const fn admitted(shared: Arc<Shared<St>>, started: Timestamp) -> Self {
         Self {
             shared: Some(shared),
             started,
-            waited: Duration::ZERO,
-            shadowed,
-            settling,
+            unusual: None,
         }
     }
 
+    /// Begins a call that was to be refused, for that reason if it was one, and passes all the same.
+    pub(crate) fn shadowed(
+        shared: Arc<Shared<St>>,
+        started: Timestamp,
+        kind: Option<RejectionKind>,
+    ) -> Self {
+        let mut call = Self::admitted(shared, started);
+        call.unusual().shadowed = kind;
+        call
+    }
+
+    /// It will turn out what it was worth.
+    #[cold]
+    pub(crate) fn settles(&mut self, charge: Charge, worth: Option<WorthOf>) {
+        self.unusual().settling = Some(Settling {
+            charge,
+            worth,
+            status: None,
+            told: None,
+        });
+    }
+
     /// It has waited this long for its turn.
-    pub(crate) const fn waited(&mut self, waited: Duration) {
-        self.waited = waited;
+    pub(crate) fn waited(&mut self, waited: Duration) {
+        self.unusual().waited = waited;
+    }
+
+    fn unusual(&mut self) -> &mut Unusual {
+        self.unusual.get_or_insert_default()
     }
 
     /// The head of its answer is there.
-    #[inline]
     pub(crate) fn answered<B>(&mut self, response: &http::Response<B>) {
-        if let Some(settling) = &mut self.settling {
+        if let Some(unusual) = &mut self.unusual
+            && let Some(settling) = &mut unusual.settling
+        {
             settling.status = Some(response.status());
             settling.told = response
                 .extensions()
@@ -76,16 +101,31 @@ impl<St: QuotaStore> Call<St> {
         let Some(shared) = self.shared.take() else {
             return;
         };
-        let (now, ran) = if shared.latency {
-            let now = shared.clock.now();
-            (now, now.since(self.started + self.waited))
-        } else {
-            (self.started, Duration::ZERO)
-        };
-        if let Some(settling) = self.settling.take() {
-            settling.settle(&shared, self.started, outcome);
+        if self.unusual.is_some() {
+            return self.finish_unusual(&shared, outcome);
         }
-        let verdict = match self.shadowed {
+        let now = if shared.latency {
+            shared.clock.now()
+        } else {
+            self.started
+        };
+        shared.reporter.report_admitted(self.started, now, outcome);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn finish_unusual(&mut self, shared: &Shared<St>, outcome: Outcome) {
+        let unusual = self.unusual.take().unwrap_or_default();
+        let began = self.started + unusual.waited;
+        let now = if shared.latency {
+            shared.clock.now()
+        } else {
+            began
+        };
+        if let Some(settling) = &unusual.settling {
+            settling.settle(shared, outcome);
+        }
+        let verdict = match unusual.shadowed {
             None => Verdict::Admitted,
             Some(kind) => Verdict::Refused {
                 kind,
@@ -95,8 +135,8 @@ impl<St: QuotaStore> Call<St> {
         let told = Told {
             verdict,
             outcome: Some(outcome),
-            waited: self.waited,
-            ran,
+            waited: unusual.waited,
+            ran: now.since(began),
         };
         shared.reporter.report(now, EventKind::Call(told));
     }
@@ -114,20 +154,24 @@ impl<St: QuotaStore> Call<St> {
 }
 
 impl Settling {
-    #[cold]
-    fn settle<St: QuotaStore>(&self, shared: &Shared<St>, spent_at: Timestamp, outcome: Outcome) {
+    fn settle<St: QuotaStore>(&self, shared: &Shared<St>, outcome: Outcome) {
+        let Charge {
+            at,
+            tier,
+            key,
+            cost,
+        } = self.charge;
         let ended = Ended {
-            cost: self.cost,
+            cost,
             status: self.status,
             outcome,
             told: self.told,
         };
         let worth = match &self.worth {
             Some(worth) => worth(&ended),
-            None => self.told.unwrap_or(self.cost),
+            None => self.told.unwrap_or(cost),
         };
-        let keys = Keys::One(self.key);
-        shared.adjust(self.tier, keys, self.cost, worth, spent_at);
+        shared.adjust(tier, Keys::One(key), cost, worth, at);
     }
 }
 
@@ -150,9 +194,8 @@ impl<St: QuotaStore> Guard for Call<St> {
 impl<St: QuotaStore> std::fmt::Debug for Call<St> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Call")
-            .field("waited", &self.waited)
-            .field("shadowed", &self.shadowed)
-            .field("settles", &self.settling.is_some())
+            .field("over", &self.shared.is_none())
+            .field("unusual", &self.unusual.is_some())
             .finish_non_exhaustive()
     }
 }

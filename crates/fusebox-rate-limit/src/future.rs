@@ -44,7 +44,7 @@ where
 }
 
 /// What is known of a call besides the request itself.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct How {
     pub(crate) asked: Asked,
     pub(crate) standings: Standings,
@@ -151,12 +151,13 @@ where
             }
             Doing::Asking(asking) => {
                 let (later, charge, next) = &mut **asking;
-                let verdict = ready!(Pin::new(later).poll(cx));
+                let mut verdict = ready!(Pin::new(later).poll(cx));
                 let (Some((inner, request)), Some((limiter, rules))) = (next.take(), rules) else {
                     return Poll::Pending;
                 };
-                if let Ok(verdict) = &verdict {
-                    how.standings = verdict.standings.map(|standings| (charge.tier, standings));
+                if let Ok(verdict) = &mut verdict {
+                    let standings = verdict.standings.take();
+                    how.standings = standings.map(|standings| (charge.tier, standings));
                 }
                 match rules.fate(limiter, *charge, verdict) {
                     Fate::Call(call, wait) if wait.is_zero() => {

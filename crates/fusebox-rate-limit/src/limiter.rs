@@ -175,8 +175,15 @@ impl RateLimiter {
     ///
     /// # Errors
     /// The refusal, with the time to come back.
+    #[inline]
     pub fn check<'a>(&self, ask: impl Into<Ask<'a>>) -> Result<(), Rejection> {
         let (ask, now) = (ask.into(), self.shared.clock.now());
+        if let Keys::One(key) = ask.keys {
+            let cost = ask.cost.unwrap_or(self.shared.cost);
+            if self.shared.store.spend_at_once(ask.tier.0, key, now, cost) {
+                return Ok(());
+            }
+        }
         self.take(ask, now).map(drop)
     }
 
@@ -201,24 +208,16 @@ impl RateLimiter {
     }
 
     /// Whether anything was spent, which it is not where a refusal was let through.
+    #[inline(never)]
     fn take(&self, ask: Ask<'_>, now: Timestamp) -> Result<bool, Rejection> {
-        let shared = &self.shared;
+        let shared = &*self.shared;
         let verdict = shared
             .store
             .decide(&shared.question(now, ask, Act::Spend, false));
-        if let Decision::Admitted { wait } = verdict.decision {
-            if wait.is_zero() {
-                return Ok(true);
-            }
-            let cost = ask.cost.unwrap_or(shared.cost);
-            shared.adjust(ask.tier, ask.keys, cost, 0, now);
-            let rejection = shared.rejection(ask.tier, 1, RejectionKind::QuotaExceeded);
-            return shared
-                .refuse(now, rejection.with_retry_after(wait))
-                .map(|()| false);
+        match verdict.decision {
+            Decision::Admitted { wait } if wait.is_zero() => Ok(true),
+            _ => shared.turn_away(ask, now, &verdict),
         }
-        let rejection = shared.rejection_of(ask.tier, &verdict);
-        shared.refuse(now, rejection).map(|()| false)
     }
 
     /// What [`check`](Self::check) would say, and how each policy stands. Spends nothing.
@@ -375,7 +374,30 @@ impl<St: QuotaStore> RateLimiter<St> {
     }
 }
 
+impl Shared<MemoryStore> {
+    /// What the handle says to whoever cannot pass now.
+    #[cold]
+    #[inline(never)]
+    fn turn_away(
+        &self,
+        ask: Ask<'_>,
+        now: Timestamp,
+        verdict: &Verdict,
+    ) -> Result<bool, Rejection> {
+        let rejection = if let Decision::Admitted { wait } = verdict.decision {
+            let cost = ask.cost.unwrap_or(self.cost);
+            self.adjust(ask.tier, ask.keys, cost, 0, now);
+            self.rejection(ask.tier, 1, RejectionKind::QuotaExceeded)
+                .with_retry_after(wait)
+        } else {
+            self.rejection_of(ask.tier, verdict)
+        };
+        self.refuse(now, rejection).map(|()| false)
+    }
+}
+
 impl<St: QuotaStore> Shared<St> {
+    #[inline]
     pub(crate) fn question<'a>(
         &self,
         now: Timestamp,

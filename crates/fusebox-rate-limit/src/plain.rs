@@ -125,7 +125,10 @@ where
             }
         };
         // It exists before the inner service is called: a panic in there tells its end.
-        let call = Call::new(shared.clone(), at, shadowed, None);
+        let call = match shadowed {
+            None => Call::admitted(shared.clone(), at),
+            kind => Call::shadowed(shared.clone(), at, kind),
+        };
         let state = if wait.is_zero() {
             State::Running {
                 future: self.inner.call(request),

@@ -11,7 +11,7 @@ use tower_service::Service;
 
 use crate::Tier;
 use crate::body::ResponseBody;
-use crate::call::{Call, Settling};
+use crate::call::Call;
 use crate::future::{How, Parked, Refused, ResponseFuture, State};
 use crate::layer::Rules;
 use crate::limiter::RateLimiter;
@@ -100,8 +100,10 @@ where
             },
         };
         let state = match self.limiter.shared.store.ask(&self.rules.question(&charge)) {
-            Answer::Now(verdict) => {
-                how.standings = verdict.standings.map(|standings| (charge.tier, standings));
+            Answer::Now(mut verdict) => {
+                if let Some(standings) = verdict.standings.take() {
+                    how.standings = Some((charge.tier, standings));
+                }
                 match self.rules.fate(&self.limiter, charge, Ok(verdict)) {
                     Fate::Call(call, wait) if wait.is_zero() => State::Running {
                         future: self.inner.call(request),
@@ -156,7 +158,7 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
         let shared = &self.limiter.shared;
         if !shared.mode.enforces_next() {
             return Fate::Call(
-                Call::new(shared.clone(), at, Some(kind), None),
+                Call::shadowed(shared.clone(), at, Some(kind)),
                 Duration::ZERO,
             );
         }
@@ -225,7 +227,7 @@ impl Rules {
     }
 
     /// What a verdict means for a request.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn fate<St: QuotaStore>(
         &self,
         limiter: &RateLimiter<St>,
@@ -238,8 +240,11 @@ impl Rules {
             ..
         }) = verdict
         {
-            let settling = self.settling(&charge);
-            return Fate::Call(Call::new(shared.clone(), charge.at, None, settling), wait);
+            let mut call = Call::admitted(shared.clone(), charge.at);
+            if let Some(special) = self.special.as_deref().filter(|special| special.settles) {
+                call.settles(charge, special.worth.clone());
+            }
+            return Fate::Call(call, wait);
         }
         self.denied(limiter, charge, verdict)
     }
@@ -253,7 +258,7 @@ impl Rules {
     ) -> Fate<St> {
         let shared = &limiter.shared;
         let pass = |kind| {
-            let call = Call::new(Arc::clone(shared), charge.at, kind, None);
+            let call = Call::shadowed(Arc::clone(shared), charge.at, kind);
             Fate::Call(call, Duration::ZERO)
         };
         let (rejection, violated) = match verdict {
@@ -273,23 +278,10 @@ impl Rules {
             tier: charge.tier,
         })
     }
-
-    #[inline]
-    fn settling(&self, charge: &Charge) -> Option<Box<Settling>> {
-        let special = self.special.as_deref().filter(|special| special.settles)?;
-        Some(Box::new(Settling {
-            tier: charge.tier,
-            key: charge.key,
-            cost: charge.cost,
-            worth: special.worth.clone(),
-            status: None,
-            told: None,
-        }))
-    }
 }
 
 /// How the policies of a tier stand.
-pub(crate) type Standings = Option<(Tier, [Standing; MOST_POLICIES])>;
+pub(crate) type Standings = Option<(Tier, Box<[Standing; MOST_POLICIES]>)>;
 
 impl<S: Clone, St> Clone for RateLimit<S, St> {
     fn clone(&self) -> Self {

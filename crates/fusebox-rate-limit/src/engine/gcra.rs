@@ -187,19 +187,32 @@ impl Moment {
         self.now.wrapping_add(debt) & STATE_MASK
     }
 
-    /// Spends `cost` tokens, if the bucket has them, or (with patience) will have them soon enough.
+    /// The state after `cost` tokens are spent, if the bucket has them now.
+    ///
+    /// What [`spend`](Self::spend) says in the usual case, short enough to be compiled into whoever asks.
     #[inline]
     #[must_use]
-    pub const fn spend(&self, state: u64, cost: u64) -> Step {
+    pub const fn spend_at_once(&self, state: u64, cost: u64) -> Option<u64> {
+        let cost = cost.saturating_mul(self.unit);
+        let owed = self.debt(state).saturating_add(cost);
+        if owed <= self.running.limit {
+            Some(self.owing(owed))
+        } else {
+            None
+        }
+    }
+
+    /// Spends `cost` tokens, if the bucket has them, or (with patience) will have them soon enough.
+    #[must_use]
+    pub fn spend(&self, state: u64, cost: u64) -> Step {
+        if let Some(state) = self.spend_at_once(state, cost) {
+            return Step::Spent { state, wait: 0 };
+        }
         let burst = self.running.limit;
         let cost = cost.saturating_mul(self.unit);
         let debt = self.debt(state);
         // A shaper lets each start when those before it are through, so its own size does not count.
-        let due = if self.shapes && cost > burst {
-            burst
-        } else {
-            cost
-        };
+        let due = if self.shapes { cost.min(burst) } else { cost };
         if due > burst {
             return Step::Denied { wait: u64::MAX };
         }

@@ -9,7 +9,7 @@ use super::hash::{Key, KeyHasher};
 use super::log_table::LogTable;
 use super::table::{Aging, FALSE_MATCH, NoPlace, Overflow, Table};
 use super::{
-    Act, Answer, Decision, MOST_POLICIES, Question, QuotaStore, Standing, StoreError, Verdict,
+    Act, Answer, Decision, Keys, MOST_POLICIES, Question, QuotaStore, Standing, StoreError, Verdict,
 };
 use crate::engine::gcra::{self, Gcra};
 use crate::engine::log::Log;
@@ -98,7 +98,23 @@ impl Accounts {
         }
     }
 
-    #[inline]
+    /// Spends in a bucket of which the key is known and has enough; otherwise does nothing.
+    ///
+    /// By far the most of all requests, and all that is compiled into whoever asks: what is left to a call
+    /// would have to be put into memory for it.
+    #[inline(always)]
+    fn spend_at_once(&self, hasher: &KeyHasher, key: Key, now: Timestamp, cost: u64) -> bool {
+        let Kind::Bucket(rules, table) = &self.0 else {
+            return false;
+        };
+        let moment = rules.at(now);
+        table.advance(hasher.place(key, 0), |state| {
+            moment.spend_at_once(state, cost)
+        })
+    }
+
+    /// Spends, or says what would happen.
+    #[inline(never)]
     fn spend(&self, at: &At<'_>, cost: u64, really: bool) -> Said {
         match &self.0 {
             Kind::Bucket(rules, table) => {
@@ -305,7 +321,6 @@ fn taken(step: Step, really: bool) -> (Option<u64>, Result<u64, u64>) {
     }
 }
 
-#[inline]
 fn said(step: Result<Result<u64, u64>, NoPlace>, duration: impl FnOnce(u64) -> Duration) -> Said {
     match step {
         Ok(Ok(0)) => Said::Yes(Duration::ZERO),
@@ -348,15 +363,33 @@ impl MemoryStore {
     }
 
     /// Answers at once.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn decide(&self, question: &Question<'_>) -> Verdict {
+        if let (Act::Spend, false, Keys::One(key)) = (question.act, question.detail, question.keys)
+            && self.spend_at_once(question.tier, key, question.now, question.cost)
+        {
+            return ADMITTED;
+        }
+        self.consider(question)
+    }
+
+    /// Spends, if the tier has one policy, that is a bucket, the key is known, and its bucket has enough;
+    /// otherwise does nothing.
+    #[inline(always)]
+    pub(crate) fn spend_at_once(&self, tier: usize, key: Key, now: Timestamp, cost: u64) -> bool {
+        match self.tiers.get(tier).map(|tier| &**tier) {
+            Some([only]) => only.spend_at_once(&self.hasher, key, now, cost),
+            _ => false,
+        }
+    }
+
+    /// Answers anything.
+    #[inline(never)]
+    fn consider(&self, question: &Question<'_>) -> Verdict {
         let tier = self.tiers.get(question.tier).map_or(&[][..], |tier| tier);
         let mut verdict = match question.act {
-            Act::Spend => match tier {
-                [only] => one(only.spend(&self.at(question, 0), question.cost, true)),
-                _ => self.spend(tier, question),
-            },
+            Act::Spend => self.spend(tier, question),
             Act::Peek => self.peek(tier, question),
             Act::Penalise => {
                 for (policy, accounts) in tier.iter().enumerate() {
@@ -372,7 +405,7 @@ impl MemoryStore {
             }
         };
         if question.detail {
-            verdict.standings = Some(self.standings(tier, question));
+            verdict.standings = Some(Box::new(self.standings(tier, question)));
         }
         verdict
     }
@@ -397,6 +430,10 @@ impl MemoryStore {
     }
 
     fn spend(&self, tier: &[Accounts], question: &Question<'_>) -> Verdict {
+        if let [only] = tier {
+            let said = only.spend(&self.at(question, 0), question.cost, true);
+            return worst(ADMITTED, said, 0);
+        }
         let mut verdict = self.peek(tier, question);
         if !matches!(verdict.decision, Decision::Admitted { .. }) {
             return verdict;
@@ -432,17 +469,6 @@ const ADMITTED: Verdict = Verdict {
     violated: 0,
     standings: None,
 };
-
-#[inline]
-fn one(said: Said) -> Verdict {
-    match said {
-        Said::Yes(wait) => Verdict {
-            decision: Decision::Admitted { wait },
-            ..ADMITTED
-        },
-        no => worst(ADMITTED, no, 0),
-    }
-}
 
 /// The longest wait of those who admit; of those who refuse, the latest time to come back.
 fn worst(verdict: Verdict, said: Said, policy: usize) -> Verdict {
@@ -482,7 +508,7 @@ fn worst(verdict: Verdict, said: Said, policy: usize) -> Verdict {
 impl QuotaStore for MemoryStore {
     type Later = Ready<Result<Verdict, StoreError>>;
 
-    #[inline]
+    #[inline(always)]
     fn ask(&self, question: &Question<'_>) -> Answer<Self::Later> {
         Answer::Now(self.decide(question))
     }

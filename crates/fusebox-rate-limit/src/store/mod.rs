@@ -79,14 +79,15 @@ pub enum Act {
 }
 
 /// What a store answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// Whether it passes.
     pub decision: Decision,
     /// Which policies refuse: bit 0 is the tier's first.
     pub violated: u8,
-    /// How each policy of the tier stands afterwards, if the question asked for it.
-    pub standings: Option<[Standing; MOST_POLICIES]>,
+    /// How each policy of the tier stands afterwards, if the question asked for it. Boxed, so that the
+    /// answers that nearly everyone gets stay small.
+    pub standings: Option<Box<[Standing; MOST_POLICIES]>>,
 }
 
 /// Whether something passes.

@@ -46,7 +46,7 @@ const TAG_BITS: u32 = 64 - TAG_SHIFT;
 const WORDS_PER_KEY: usize = 2;
 /// A new key takes its first line while that has so many places left, so that most keys are found with
 /// one look; past that the emptier of the two, so that lines fill evenly.
-const ROOMY: usize = if cfg!(fusebox_loom) { 1 } else { 3 };
+const ROOMY: usize = if cfg!(fusebox_loom) { 1 } else { 2 };
 /// How likely a new key is taken for one that is there, when the table is as full as its settings
 /// allow: eight words are compared in 24 bits.
 pub(crate) const FALSE_MATCH: f64 = 8.0 / (1_u64 << TAG_BITS) as f64;
@@ -90,7 +90,7 @@ impl Line {
     }
 
     /// The word with this tag, unless it is a claim.
-    #[inline]
+    #[inline(always)]
     fn find(&self, tag: u64) -> Option<(&AtomicU64, u64)> {
         for word in &self.0 {
             let seen = word.load(Ordering::Acquire);
@@ -192,6 +192,26 @@ impl Table {
         active * every as u64
     }
 
+    /// As [`update`](Self::update) for the usual case, short enough to be compiled into whoever asks: the
+    /// key is in its first line, and there is a next state. Otherwise nothing has happened.
+    #[inline(always)]
+    pub(crate) fn advance(&self, hash: u64, next: impl Fn(u64) -> Option<u64>) -> bool {
+        let tag = tag(hash);
+        let Some((word, mut seen)) = self.line(hash).find(tag) else {
+            return false;
+        };
+        loop {
+            let Some(state) = next(seen & STATE_MASK) else {
+                return false;
+            };
+            match swap(word, seen, tag | state) {
+                Ok(_) => return true,
+                Err(now) if now ^ tag < CLAIM => seen = now,
+                Err(_) => return false,
+            }
+        }
+    }
+
     /// Brings the state of the key at `hash` one step further.
     ///
     /// `step` is given the state, a full quota if there is none, and says what to keep (nothing, to
@@ -200,14 +220,13 @@ impl Table {
     ///
     /// # Errors
     /// [`NoPlace`] if there is no place for the key and the rule is to refuse.
-    #[inline]
     pub(crate) fn update<R>(
         &self,
         hash: u64,
         aging: &impl Aging,
         mut step: impl FnMut(u64) -> (Option<u64>, R),
     ) -> Result<R, NoPlace> {
-        let tag = (hash & ((1 << TAG_BITS) - 1)).max(1) << TAG_SHIFT;
+        let tag = tag(hash);
         let first = self.line(hash);
         if let Some((word, seen)) = first.find(tag)
             && let Some(result) = advance(word, seen, tag, &mut step)
@@ -251,8 +270,14 @@ impl Table {
         aging: &impl Aging,
         mut step: impl FnMut(u64) -> (Option<u64>, R),
     ) -> Result<R, NoPlace> {
+        let second = self.other_line(hash, first);
+        if let Some((word, seen)) = second.find(tag)
+            && let Some(result) = advance(word, seen, tag, &mut step)
+        {
+            return Ok(result);
+        }
         let home = Home {
-            lines: [first, self.other_line(hash, first)],
+            lines: [first, second],
             tag,
         };
         loop {
@@ -434,6 +459,12 @@ impl Place<'_> {
     const fn is_for(&self, tag: u64) -> bool {
         (self.seen ^ tag) >> TAG_SHIFT == 0
     }
+}
+
+/// The tag of a key, in its place: never 0, which is what an empty word has.
+#[inline]
+fn tag(hash: u64) -> u64 {
+    (hash & ((1 << TAG_BITS) - 1)).max(1) << TAG_SHIFT
 }
 
 /// Whether another key may have this word.
