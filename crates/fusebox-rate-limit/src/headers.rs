@@ -51,6 +51,8 @@ impl Telling {
         policies: &Policies,
         standings: &[Standing; MOST_POLICIES],
     ) {
+        // Room for all at once.
+        headers.reserve(5);
         if self.quotas == QuotaHeaders::Draft11 {
             let policy = list(policies.told(), |text, (name, quota, window)| {
                 item(text, name, b";q=", quota);
@@ -126,7 +128,7 @@ fn number(text: &mut Vec<u8>, parameter: &[u8], value: u64) {
 
 /// Appends, since an inner layer may have quotas of its own: both are lists.
 fn append(headers: &mut HeaderMap, name: HeaderName, text: Vec<u8>) {
-    if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(text)) {
+    if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(text.into_boxed_slice())) {
         headers.append(name, value);
     }
 }

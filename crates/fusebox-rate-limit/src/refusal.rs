@@ -26,9 +26,7 @@ pub(crate) fn response(
     match protocol {
         Protocol::Http => {
             if let Some(policies) = policies {
-                let names = policies.names().enumerate();
-                let names = names.filter(|(at, _)| violated >> at & 1 == 1);
-                *response.body_mut() = problem(names.map(|(_, name)| name)).into();
+                *response.body_mut() = policies.problem(violated);
             }
         }
         _ => {
@@ -45,7 +43,7 @@ pub(crate) fn response(
 /// The problem document of the draft (`quota-exceeded`), with the members every refusal has.
 ///
 /// The names are printable ASCII without quotes and backslashes, so they need no escaping.
-fn problem<'n>(violated: impl Iterator<Item = &'n Name>) -> Vec<u8> {
+pub(crate) fn problem<'n>(violated: impl Iterator<Item = &'n Name>) -> Bytes {
     const HEAD: &str = concat!(
         r#"{"type":"https://iana.org/assignments/http-problem-types#quota-exceeded","#,
         r#""title":"Request cannot be satisfied as assigned quota has been exceeded","status":429,"#,
@@ -62,7 +60,7 @@ fn problem<'n>(violated: impl Iterator<Item = &'n Name>) -> Vec<u8> {
         text.push(b'"');
     }
     text.extend_from_slice(b"]}");
-    text
+    text.into()
 }
 
 /// A `google.rpc.Status` with a `google.rpc.RetryInfo`, as `grpc-status-details-bin` carries it.

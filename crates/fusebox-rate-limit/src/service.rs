@@ -71,39 +71,79 @@ where
 
     #[inline]
     fn call(&mut self, request: Request<R>) -> Self::Future {
-        let mut how = How {
-            asked: Asked::by(&request),
-            standings: None,
-        };
+        let asked = Asked::by(&request);
         let head = Head::of(&request);
-        let charge = match self.rules.charge(&head, &self.limiter) {
-            Ok(Some(charge)) => charge,
-            Ok(None) => {
-                let future = self.inner.call(request);
-                return self.future(State::Exempt(future), how);
-            }
-            Err(at) => match self.unidentified(at) {
-                // The call exists before the inner service is called: a panic in there tells its end.
-                Fate::Call(call, _) => {
-                    let future = self.inner.call(request);
-                    return self.future(
-                        State::Running {
-                            future,
-                            call: Some(call),
-                        },
-                        how,
-                    );
-                }
-                Fate::Refused(refused) => {
-                    return self.future(State::Refused(Some(refused)), how);
-                }
-            },
+        let charge = self.rules.charge(&head, &self.limiter);
+        let Ok(Some(charge)) = charge else {
+            return self.call_uncharged(request, asked, charge.err());
         };
-        let state = match self.limiter.shared.store.ask(&self.rules.question(&charge)) {
-            Answer::Now(mut verdict) => {
-                if let Some(standings) = verdict.standings.take() {
-                    how.standings = Some((charge.tier, standings));
+        match self.limiter.shared.store.ask(&self.rules.question(&charge)) {
+            // By far the most: admitted at once, with nothing else to do or to tell.
+            Answer::Now(Verdict {
+                decision: Decision::Admitted { wait },
+                standings: None,
+                ..
+            }) if wait.is_zero() && self.rules.special.is_none() => {
+                // The call exists before the inner service is called: a panic in there tells its end.
+                let call = Call::admitted(self.limiter.shared.clone(), charge.at);
+                ResponseFuture {
+                    state: State::Running {
+                        future: self.inner.call(request),
+                        call: Some(call),
+                    },
+                    how: How {
+                        asked,
+                        standings: None,
+                    },
+                    rules: None,
                 }
+            }
+            answer => self.call_charged(request, asked, charge, answer),
+        }
+    }
+}
+
+impl<S, St: QuotaStore> RateLimit<S, St> {
+    /// A request that nobody is charged for: exempt, or nobody knows whom to charge.
+    #[cold]
+    #[inline(never)]
+    fn call_uncharged<R>(
+        &mut self,
+        request: R,
+        asked: Asked,
+        unidentified: Option<Timestamp>,
+    ) -> ResponseFuture<S, R, St>
+    where
+        S: Service<R>,
+    {
+        let state = match unidentified.map(|at| self.unidentified(at)) {
+            None => State::Exempt(self.inner.call(request)),
+            Some(Fate::Call(call, _)) => State::Running {
+                future: self.inner.call(request),
+                call: Some(call),
+            },
+            Some(Fate::Refused(refused)) => State::Refused(Some(refused)),
+        };
+        self.future(state, asked, None)
+    }
+
+    /// A request that waits, is refused, is to be settled, or whose answer tells of its quotas.
+    #[inline(never)]
+    fn call_charged<R>(
+        &mut self,
+        request: R,
+        asked: Asked,
+        charge: Charge,
+        answer: Answer<St::Later>,
+    ) -> ResponseFuture<S, R, St>
+    where
+        S: Service<R> + Clone,
+    {
+        let mut standings = None;
+        let state = match answer {
+            Answer::Now(mut verdict) => {
+                let told = verdict.standings.take();
+                standings = told.map(|told| (charge.tier, told));
                 match self.rules.fate(&self.limiter, charge, Ok(verdict)) {
                     Fate::Call(call, wait) if wait.is_zero() => State::Running {
                         future: self.inner.call(request),
@@ -121,26 +161,23 @@ where
                 State::Asking(Box::new((later, charge, Some((self.ready_one(), request)))))
             }
         };
-        self.future(state, how)
+        self.future(state, asked, standings)
     }
-}
 
-impl<S, St: QuotaStore> RateLimit<S, St> {
-    #[inline]
-    fn future<R>(&self, state: State<S, R, St>, how: How) -> ResponseFuture<S, R, St>
+    fn future<R>(
+        &self,
+        state: State<S, R, St>,
+        asked: Asked,
+        standings: Standings,
+    ) -> ResponseFuture<S, R, St>
     where
         S: Service<R>,
     {
-        // Only a request that has something left to be decided or told needs more than its call.
-        let rules = match &state {
-            State::Running { .. } | State::Exempt(_)
-                if self.rules.special.is_none() && how.standings.is_none() =>
-            {
-                None
-            }
-            _ => Some((self.limiter.clone(), self.rules.clone())),
-        };
-        ResponseFuture { state, how, rules }
+        ResponseFuture {
+            state,
+            how: How { asked, standings },
+            rules: Some((self.limiter.clone(), self.rules.clone())),
+        }
     }
 
     /// The instance that is ready; the next caller gets a clone, which has to become ready itself.

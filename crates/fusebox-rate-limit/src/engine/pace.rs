@@ -94,7 +94,9 @@ impl Running {
         if ticks == u64::MAX {
             return Duration::MAX;
         }
-        let nanos = (u128::from(ticks) << 64).div_ceil(u128::from(self.speed.max(1)));
+        let (whole, speed) = (u128::from(ticks) << 64, u128::from(self.speed.max(1)));
+        // One division in 128 bits, which is a slow one.
+        let nanos = (whole + (speed - 1)) / speed;
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 }
