@@ -91,12 +91,14 @@ impl Running {
 
     /// How long the clock takes for so many ticks: rounded up, so that nobody comes back too early.
     pub(super) fn duration(&self, ticks: u64) -> Duration {
+        if ticks == 0 {
+            return Duration::ZERO;
+        }
         if ticks == u64::MAX {
             return Duration::MAX;
         }
-        let (whole, speed) = (u128::from(ticks) << 64, u128::from(self.speed.max(1)));
-        // One division in 128 bits, which is a slow one.
-        let nanos = (whole + (speed - 1)) / speed;
+        // Not `div_ceil`, which divides twice: in 128 bits that is slow.
+        let nanos = ((u128::from(ticks) << 64) - 1) / u128::from(self.speed.max(1)) + 1;
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 }

@@ -46,7 +46,7 @@ const TAG_BITS: u32 = 64 - TAG_SHIFT;
 const WORDS_PER_KEY: usize = 2;
 /// A new key takes its first line while that has so many places left, so that most keys are found with
 /// one look; past that the emptier of the two, so that lines fill evenly.
-const ROOMY: usize = if cfg!(fusebox_loom) { 1 } else { 2 };
+const ROOMY: usize = if cfg!(fusebox_loom) { 1 } else { 3 };
 /// How likely a new key is taken for one that is there, when the table is as full as its settings
 /// allow: eight words are compared in 24 bits.
 pub(crate) const FALSE_MATCH: f64 = 8.0 / (1_u64 << TAG_BITS) as f64;
