@@ -1,4 +1,4 @@
-//! The rate limit against governor and, as a layer, tower_governor.
+//! The rate limit against governor and, as a layer, `tower_governor`.
 //!
 //! Both decide by the same quota, which is never spent unless a refusal is what is measured, under keys that are IPv4
 //! addresses. Keys come at random: uniformly, or by Zipf's law, as the clients of a busy service do.
@@ -301,7 +301,7 @@ impl<F: FnMut() -> bool> Service<()> for Decide<F> {
     }
 }
 
-/// Answers at once, with the body that tower_governor answers with.
+/// Answers at once, with the body that `tower_governor` answers with.
 #[derive(Clone, Copy)]
 struct AxumNoop;
 

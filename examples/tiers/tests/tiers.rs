@@ -1,5 +1,9 @@
 //! The API over a socket, as its customers see it.
-#![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking too")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test's helpers fail by panicking too"
+)]
 
 use std::net::SocketAddr;
 
