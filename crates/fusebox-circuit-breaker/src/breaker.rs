@@ -8,9 +8,8 @@ use std::{
 };
 
 use fusebox_core::{
-    Call, CallError, Change, CircuitState, EventKind, LayerKind, Live, Mode, ModeCell, Name,
-    Rejection, RejectionKind, Reporter, Snapshot, Timestamp, Value, Verdict, stats::StatsSnapshot,
-    time::Clock,
+    CallError, Change, CircuitState, EventKind, LayerKind, Live, Mode, ModeCell, Name, Rejection,
+    RejectionKind, Reporter, Snapshot, Timestamp, Value, stats::StatsSnapshot, time::Clock,
 };
 
 use crate::{
@@ -121,26 +120,38 @@ impl Breaker {
         }
     }
 
-    // Always: inlined, the pass is built where it is kept, and not copied there.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn admit(&self) -> Admission {
+        self.admit_then(Admission::Passed, Admission::Refused)
+    }
+
+    /// Goes on with a pass or with a refusal. Not by returning either: a pass that is built where it is
+    /// used is not copied there, twice.
+    #[inline(always)]
+    pub(crate) fn admit_then<T>(
+        &self,
+        passed: impl FnOnce(Pass) -> T,
+        refused: impl FnOnce(Rejection) -> T,
+    ) -> T {
         let seat = self.seats.mine();
         let shared = seat.shared();
         let timed = seat.samples() || shared.times_all || shared.reporter.listens();
         let now = || shared.clock.now();
         match shared.circuit.admit(seat.index(), timed, now, &**shared) {
-            engine::Verdict::Admitted(ticket) => {
-                Admission::Passed(Pass::new(seat.clone(), ticket, Verdict::Admitted))
+            engine::Verdict::Admitted(ticket) => passed(Pass::new(seat.clone(), ticket, false)),
+            engine::Verdict::Refused { at, retry_after } => {
+                match shared.refuse(seat, at, retry_after) {
+                    Admission::Passed(pass) => passed(pass),
+                    Admission::Refused(rejection) => refused(rejection),
+                }
             }
-            engine::Verdict::Refused { at, retry_after } => shared.refuse(seat, at, retry_after),
         }
     }
 
     /// Refuses a call that would have been refused at `at`; no second look at the clock.
-    #[inline(never)]
-    pub(crate) fn refuse_since(&self, at: Timestamp) -> Admission {
+    pub(crate) fn refuse_since(&self, at: Timestamp) -> Rejection {
         let shared = self.shared();
-        Admission::Refused(shared.refusal(at, shared.circuit.opens_for(at)))
+        shared.refusal(at, shared.circuit.opens_for(at))
     }
 
     /// Makes a call, unless the circuit does not let it through. Every error counts as a failure, but for
@@ -311,27 +322,12 @@ impl Shared {
         if self.mode.enforces_next() {
             return Admission::Refused(self.refusal(now, retry_after));
         }
-        let verdict = Verdict::Refused {
-            kind: RejectionKind::CircuitOpen,
-            enforced: false,
-        };
-        Admission::Passed(Pass::new(seat.clone(), Ticket::unjudged(now), verdict))
+        Admission::Passed(Pass::new(seat.clone(), Ticket::unjudged(now), true))
     }
 
     fn refusal(&self, now: Timestamp, retry_after: Option<Duration>) -> Rejection {
         let kind = RejectionKind::CircuitOpen;
-        self.reporter.report(
-            now,
-            EventKind::Call(Call {
-                verdict: Verdict::Refused {
-                    kind,
-                    enforced: true,
-                },
-                outcome: None,
-                waited: Duration::ZERO,
-                ran: Duration::ZERO,
-            }),
-        );
+        self.reporter.report_refused(|| now, kind);
         let rejection = Rejection::new(LayerKind::CircuitBreaker, self.name.clone(), kind);
         match retry_after {
             Some(after) => rejection.with_retry_after(after),

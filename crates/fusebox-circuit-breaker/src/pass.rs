@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use fusebox_core::{Call, EventKind, Outcome, Verdict};
+use fusebox_core::{Call, EventKind, Outcome, RejectionKind, Verdict, time::nanos};
 
 use crate::{End, engine::Ticket, seat::Seat};
 
@@ -14,24 +14,25 @@ pub struct Pass {
     ticket: Ticket,
     /// Whether the end has been told.
     over: bool,
-    verdict: Verdict,
+    /// Whether it was let through in spite of the verdict.
+    shadowed: bool,
     /// Whether the call is being run. Still set at the drop, it was a panic that ended it;
     /// `thread::panicking` alone would also say so of a caller that panics.
     running: bool,
-    /// How long the dependency asked to be left alone.
-    wish: Option<Duration>,
+    /// How many nanoseconds the dependency asked to be left alone; zero if it did not.
+    wish: u64,
 }
 
 impl Pass {
     #[inline]
-    pub(crate) const fn new(seat: Arc<Seat>, ticket: Ticket, verdict: Verdict) -> Self {
+    pub(crate) const fn new(seat: Arc<Seat>, ticket: Ticket, shadowed: bool) -> Self {
         Self {
             seat,
             ticket,
             over: false,
-            verdict,
+            shadowed,
             running: false,
-            wish: None,
+            wish: 0,
         }
     }
 
@@ -56,7 +57,9 @@ impl Pass {
     /// The dependency asks to be left alone for so long; the latest wish counts.
     #[cfg(feature = "http")]
     pub(crate) fn asked_for(&mut self, wish: Option<Duration>) {
-        self.wish = wish.or(self.wish);
+        if let Some(wish) = wish {
+            self.wish = nanos(wish);
+        }
     }
 
     /// What of the call's own code runs from now on may panic.
@@ -85,7 +88,7 @@ impl Pass {
             return;
         }
         let shared = self.seat.shared();
-        if self.ticket.began().is_none() && self.wish.is_none() {
+        if self.ticket.began().is_none() && self.wish == 0 {
             let now = || shared.clock.now();
             shared.circuit.end(&mut self.ticket, end, now, &**shared);
             shared.reporter.count(end.outcome);
@@ -97,7 +100,9 @@ impl Pass {
     /// The end of a call that was timed, or after which the dependency wants time.
     #[inline(never)]
     fn tell_all(&mut self, mut end: End) {
-        end.retry_after = end.retry_after.or(self.wish);
+        if self.wish > 0 {
+            end.retry_after = Some(Duration::from_nanos(self.wish));
+        }
         if self.ticket.is_probe() && end.outcome == Outcome::Failure && std::thread::panicking() {
             // A panic on this side tells nothing of whether the dependency is back.
             end.local = true;
@@ -109,18 +114,36 @@ impl Pass {
             shared.reporter.count(end.outcome);
             return;
         };
-        if self.verdict == Verdict::Admitted {
+        if !self.shadowed {
             shared.reporter.report_admitted(began, now, end.outcome);
             return;
         }
         shared.reporter.report(
             now,
             EventKind::Call(Call {
-                verdict: self.verdict,
+                verdict: Verdict::Refused {
+                    kind: RejectionKind::CircuitOpen,
+                    enforced: false,
+                },
                 outcome: Some(end.outcome),
                 waited: Duration::ZERO,
                 ran: now.since(began),
             }),
+        );
+    }
+
+    /// Nobody said how the call ended.
+    #[cold]
+    #[inline(never)]
+    fn dropped(&mut self) {
+        let panicked = self.running && std::thread::panicking();
+        self.tell(
+            if panicked {
+                Outcome::Failure
+            } else {
+                Outcome::Cancelled
+            }
+            .into(),
         );
     }
 }
@@ -129,15 +152,7 @@ impl Drop for Pass {
     #[inline]
     fn drop(&mut self) {
         if !self.over {
-            let panicked = self.running && std::thread::panicking();
-            self.tell(
-                if panicked {
-                    Outcome::Failure
-                } else {
-                    Outcome::Cancelled
-                }
-                .into(),
-            );
+            self.dropped();
         }
     }
 }
@@ -145,7 +160,7 @@ impl Drop for Pass {
 impl std::fmt::Debug for Pass {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Pass")
-            .field("verdict", &self.verdict)
+            .field("shadowed", &self.shadowed)
             .field("ticket", &self.ticket)
             .finish_non_exhaustive()
     }

@@ -1,8 +1,8 @@
 use std::task::{Poll, ready};
 
-use fusebox_core::{Mode, Timestamp};
+use fusebox_core::{Mode, Rejection, Timestamp};
 
-use crate::{Breaker, breaker::Admission};
+use crate::{Breaker, Pass};
 
 /// What `poll_ready` has found out for `call`.
 #[derive(Clone, Copy, Debug)]
@@ -45,10 +45,15 @@ impl Readiness {
     /// The verdict on the call. The instance that is not ready is never called: what was refused a
     /// moment ago stays refused, even if the cool-down has ended meanwhile.
     #[inline(always)]
-    pub(crate) fn admit(self, breaker: &Breaker) -> Admission {
+    pub(crate) fn admit_then<T>(
+        self,
+        breaker: &Breaker,
+        passed: impl FnOnce(Pass) -> T,
+        refused: impl Fn(Rejection) -> T,
+    ) -> T {
         match self {
-            Self::Refusing(at) => breaker.refuse_since(at),
-            Self::Unknown | Self::Inner => breaker.admit(),
+            Self::Refusing(at) => refused(breaker.refuse_since(at)),
+            Self::Unknown | Self::Inner => breaker.admit_then(passed, refused),
         }
     }
 }

@@ -1,15 +1,13 @@
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use fusebox_core::Rejection;
 use fusebox_http::{Asked, refusal};
 use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use crate::{
-    Breaker, ResponseBody, ResponseFuture, breaker::Admission, layer::HttpPolicy,
-    readiness::Readiness,
-};
+use crate::{Breaker, Pass, ResponseBody, ResponseFuture, layer::HttpPolicy, readiness::Readiness};
 
 /// The service made by [`CircuitBreakerLayer`](crate::CircuitBreakerLayer).
 ///
@@ -62,34 +60,40 @@ where
 
     #[inline]
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let admission = self.readiness.take().admit(&self.breaker);
-        respond(admission, &mut self.inner, request, &self.policy)
+        let (asked, policy) = (Asked::by(&request), &self.policy);
+        self.readiness.take().admit_then(
+            &self.breaker,
+            |pass| begin(pass, asked, &mut self.inner, request, policy),
+            |rejection| refuse(rejection, asked, policy),
+        )
     }
 }
 
-/// Makes the call, or refuses it.
-#[inline]
-pub(crate) fn respond<S, ReqBody, ResBody>(
-    admission: Admission,
+/// Makes the call.
+#[inline(always)]
+pub(crate) fn begin<S, R>(
+    pass: Pass,
+    asked: Asked,
     inner: &mut S,
-    request: Request<ReqBody>,
+    request: Request<R>,
     policy: &HttpPolicy,
 ) -> ResponseFuture<S::Future>
 where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    S: Service<Request<R>>,
 {
-    let asked = Asked::by(&request);
-    match admission {
-        Admission::Passed(pass) => {
-            let mut pass = pass.watching();
-            let future = inner.call(request);
-            pass.returned();
-            ResponseFuture::running(future, pass, asked, policy.classify.clone())
-        }
-        Admission::Refused(rejection) => ResponseFuture::refused(refusal(
-            rejection,
-            asked.protocol,
-            policy.respond.as_deref(),
-        )),
-    }
+    let mut pass = pass.watching();
+    let future = inner.call(request);
+    pass.returned();
+    ResponseFuture::running(future, pass, asked, policy.classify.clone())
+}
+
+/// Answers instead of making the call.
+#[cold]
+pub(crate) fn refuse<F>(
+    rejection: Rejection,
+    asked: Asked,
+    policy: &HttpPolicy,
+) -> ResponseFuture<F> {
+    let respond = policy.respond.as_deref();
+    ResponseFuture::refused(refusal(rejection, asked.protocol, respond))
 }

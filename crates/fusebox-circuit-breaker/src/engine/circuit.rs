@@ -12,7 +12,7 @@ use super::{
     settings::Settings,
     state::{Phase, State},
     tally::Tally,
-    ticket::{End, Ticket, UNTIMED, Verdict},
+    ticket::{End, Ticket, UNTIMED, UNWATCHED, Verdict},
     transition::{Cold, Shell},
     window::{Class, Totals, Window},
 };
@@ -155,7 +155,7 @@ impl Circuit {
                     // It may have opened since: then a probe would be a call through an open circuit.
                     if self.state() == state {
                         let mut ticket = Ticket::new(state, now, shard);
-                        ticket.lease = Some(lease);
+                        ticket.lease = Some(Box::new(lease));
                         return Verdict::Admitted(ticket);
                     }
                     self.hot.leases.give_back(lease);
@@ -204,7 +204,7 @@ impl Circuit {
                     return None;
                 }
             }
-            ticket.flight = Some(flights.begin(shard, generation, now));
+            ticket.flight = flights.begin(shard, generation, now);
         }
         Some(ticket)
     }
@@ -212,7 +212,10 @@ impl Circuit {
     /// The call has been answered, if not to the end: it does not hang.
     #[inline]
     pub fn answered(&self, ticket: &mut Ticket) {
-        if let (Some(flights), Some(quarter)) = (&self.flights, ticket.flight.take()) {
+        if ticket.flight != UNWATCHED
+            && let Some(flights) = &self.flights
+        {
+            let quarter = std::mem::replace(&mut ticket.flight, UNWATCHED);
             flights.end(ticket.shard as usize, ticket.state.generation(), quarter);
         }
     }
@@ -253,8 +256,8 @@ impl Circuit {
     #[inline(never)]
     fn end_slowly(&self, ticket: &Ticket, end: End, now: Timestamp, shell: &impl Shell) {
         // First of all, whatever becomes of the result: the place is free again.
-        if let Some(lease) = ticket.lease
-            && !self.hot.leases.give_back(lease)
+        if let Some(lease) = &ticket.lease
+            && !self.hot.leases.give_back(**lease)
         {
             return;
         }

@@ -26,10 +26,11 @@ pub enum Verdict {
 pub struct Ticket {
     pub(super) state: State,
     pub(super) began: Timestamp,
-    pub(super) lease: Option<Lease>,
+    /// Boxed: probes are few, and every other call would carry the room for it.
+    pub(super) lease: Option<Box<Lease>>,
     pub(super) shard: u32,
     /// In which quarter it is counted as in flight.
-    pub(super) flight: Option<u32>,
+    pub(super) flight: u32,
 }
 
 /// How a call ended.
@@ -53,6 +54,9 @@ impl From<Outcome> for End {
     }
 }
 
+/// In no quarter: calls in flight are not watched. Quarters have 28 bits.
+pub(super) const UNWATCHED: u32 = u32::MAX;
+
 /// When a call began whose length nobody wants to know.
 pub(super) const UNTIMED: Timestamp = Timestamp::MAX;
 
@@ -69,7 +73,7 @@ impl Ticket {
                 reason = "a few dozen shards at most"
             )]
             shard: shard as u32,
-            flight: None,
+            flight: UNWATCHED,
         }
     }
 

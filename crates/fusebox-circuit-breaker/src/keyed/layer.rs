@@ -5,14 +5,19 @@ use std::{
 };
 
 use bytes::Bytes;
-use fusebox_http::{Classify, Respond};
+use fusebox_http::{Asked, Classify, Respond};
 use http::{Request, Response};
 use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{Head, KeyedBreaker};
-use crate::{ResponseBody, ResponseFuture, layer::HttpPolicy, service::respond};
+use crate::{
+    ResponseBody, ResponseFuture,
+    breaker::Admission,
+    layer::HttpPolicy,
+    service::{begin, refuse},
+};
 
 /// Puts a circuit of its own in front of each key of a service's requests.
 ///
@@ -97,11 +102,15 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let asked = Asked::by(&request);
         let admission = match (self.key)(&Head::of(&request)) {
             Some(key) => self.breakers.of(&key).admit(),
             None => self.breakers.others().admit(),
         };
-        respond(admission, &mut self.inner, request, &self.policy)
+        match admission {
+            Admission::Passed(pass) => begin(pass, asked, &mut self.inner, request, &self.policy),
+            Admission::Refused(rejection) => refuse(rejection, asked, &self.policy),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use fusebox_core::CallError;
 use tower_service::Service;
 
 use super::PlainResponseFuture;
-use crate::{Breaker, JudgeResult, breaker::Admission, readiness::Readiness};
+use crate::{Breaker, JudgeResult, readiness::Readiness};
 
 /// The service made by [`PlainCircuitBreakerLayer`](super::PlainCircuitBreakerLayer).
 ///
@@ -55,14 +55,15 @@ where
 
     #[inline(always)]
     fn call(&mut self, request: R) -> Self::Future {
-        match self.readiness.take().admit(&self.breaker) {
-            Admission::Passed(pass) => {
+        self.readiness.take().admit_then(
+            &self.breaker,
+            |pass| {
                 let mut pass = pass.watching();
                 let future = self.inner.call(request);
                 pass.returned();
                 PlainResponseFuture::running(future, pass, self.judge.clone())
-            }
-            Admission::Refused(rejection) => PlainResponseFuture::refused(rejection),
-        }
+            },
+            PlainResponseFuture::refused,
+        )
     }
 }
