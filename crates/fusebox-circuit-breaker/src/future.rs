@@ -65,7 +65,7 @@ impl<F> ResponseFuture<F> {
 impl<F, B, E> Future for ResponseFuture<F>
 where
     F: Future<Output = Result<Response<B>, E>>,
-    B: Body<Data = Bytes>,
+    B: Body<Data: From<Bytes>>,
 {
     type Output = Result<Response<ResponseBody<B>>, E>;
 

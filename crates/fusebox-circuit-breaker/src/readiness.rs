@@ -2,6 +2,8 @@ use std::task::{Poll, ready};
 
 use fusebox_core::{Mode, Rejection, Timestamp};
 
+#[cfg(feature = "http")]
+use crate::breaker::Admission;
 use crate::{Breaker, Pass};
 
 /// What `poll_ready` has found out for `call`.
@@ -44,6 +46,16 @@ impl Readiness {
 
     /// The verdict on the call. The instance that is not ready is never called: what was refused a
     /// moment ago stays refused, even if the cool-down has ended meanwhile.
+    #[inline(always)]
+    #[cfg(feature = "http")]
+    pub(crate) fn admit(self, breaker: &Breaker) -> Admission {
+        match self {
+            Self::Refusing(at) => Admission::Refused(breaker.refuse_since(at)),
+            Self::Unknown | Self::Inner => breaker.admit(),
+        }
+    }
+
+    /// As [`admit`](Self::admit), going on with what comes of it; see [`Breaker::admit_then`].
     #[inline(always)]
     pub(crate) fn admit_then<T>(
         self,

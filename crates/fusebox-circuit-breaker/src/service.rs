@@ -7,7 +7,10 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use crate::{Breaker, Pass, ResponseBody, ResponseFuture, layer::HttpPolicy, readiness::Readiness};
+use crate::{
+    Breaker, Pass, ResponseBody, ResponseFuture, breaker::Admission, layer::HttpPolicy,
+    readiness::Readiness,
+};
 
 /// The service made by [`CircuitBreakerLayer`](crate::CircuitBreakerLayer).
 ///
@@ -46,7 +49,7 @@ impl<S: Clone> Clone for CircuitBreaker<S> {
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for CircuitBreaker<S>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
-    ResBody: Body<Data = Bytes>,
+    ResBody: Body<Data: From<Bytes>>,
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
@@ -61,11 +64,11 @@ where
     #[inline]
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (asked, policy) = (Asked::by(&request), &self.policy);
-        self.readiness.take().admit_then(
-            &self.breaker,
-            |pass| begin(pass, asked, &mut self.inner, request, policy),
-            |rejection| refuse(rejection, asked, policy),
-        )
+        // Not `admit_then`: a request is larger than a pass, and would be moved into the closure.
+        match self.readiness.take().admit(&self.breaker) {
+            Admission::Passed(pass) => begin(pass, asked, &mut self.inner, request, policy),
+            Admission::Refused(rejection) => refuse(rejection, asked, policy),
+        }
     }
 }
 

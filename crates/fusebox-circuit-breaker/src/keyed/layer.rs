@@ -89,7 +89,7 @@ impl<S, K, F: Clone> Layer<S> for KeyedCircuitBreakerLayer<K, F> {
 impl<S, K, F, ReqBody, ResBody> Service<Request<ReqBody>> for KeyedCircuitBreaker<S, K, F>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
-    ResBody: Body<Data = Bytes>,
+    ResBody: Body<Data: From<Bytes>>,
     K: Hash + Eq + Clone,
     F: Fn(&Head<'_>) -> Option<K>,
 {
