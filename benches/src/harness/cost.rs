@@ -83,6 +83,7 @@ mod tests {
             instructions,
             allocations: Ok(1.0),
             clock_reads: Ok(0.0),
+            held: Ok(0.0),
         }
     }
 
