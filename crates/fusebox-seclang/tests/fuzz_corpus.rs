@@ -7,6 +7,12 @@ use fusebox_seclang::body::BodyKind;
 #[path = "../../../fuzz/oracle/body.rs"]
 #[expect(clippy::indexing_slicing, reason = "an oracle reports by panicking")]
 mod body;
+#[path = "../../../fuzz/oracle/seclang.rs"]
+#[expect(clippy::panic, reason = "an oracle reports by panicking")]
+mod seclang;
+#[path = "../../../fuzz/oracle/transaction.rs"]
+#[expect(clippy::panic, reason = "an oracle reports by panicking")]
+mod transaction;
 #[path = "../../../fuzz/oracle/transformation.rs"]
 #[expect(
     clippy::indexing_slicing,
@@ -77,4 +83,18 @@ fn beginnings_of_everything_pass_every_oracle() {
             }
         });
     }
+}
+
+#[test]
+fn every_rule_text_of_the_corpus_passes_the_oracle() {
+    replay("seclang", 8, seclang::check);
+}
+
+#[test]
+fn every_request_of_the_corpus_passes_the_oracle_also_when_it_is_cut_short() {
+    replay("transaction", 6, |data| {
+        for end in 0..=data.len() {
+            transaction::check(data.get(..end).unwrap_or_default());
+        }
+    });
 }

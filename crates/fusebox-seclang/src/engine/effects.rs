@@ -64,7 +64,11 @@ impl<'a> Engine<'a> {
         let state = &mut *self.state;
         match ctl {
             Ctl::AuditEngine(mode) => state.audit = *mode,
-            Ctl::AuditLogParts(parts) => state.audit_parts = Some(parts.clone()),
+            Ctl::AuditLogParts(parts) => {
+                let now = state.audit_parts.as_deref();
+                let now = now.unwrap_or(&self.program.settings.audit_parts);
+                state.audit_parts = Some(changed_parts(now, parts));
+            }
             Ctl::ForceRequestBodyVariable(on) => state.force_request_body = *on,
             Ctl::RequestBodyAccess(on) => state.request_body_access = *on,
             Ctl::ResponseBodyAccess(on) => state.response_body_access = *on,
@@ -88,5 +92,33 @@ impl<'a> Engine<'a> {
                 }
             }
         }
+    }
+}
+
+/// `+E` adds parts, `-E` takes them out, anything else stands for itself.
+fn changed_parts(now: &str, change: &str) -> Box<str> {
+    let parts = change.get(1..).unwrap_or_default();
+    match change.as_bytes().first() {
+        Some(b'+') => {
+            let new = parts.chars().filter(|part| !now.contains(*part));
+            now.chars().chain(new).collect::<String>().into()
+        }
+        Some(b'-') => {
+            let kept = now.chars().filter(|part| !parts.contains(*part));
+            kept.collect::<String>().into()
+        }
+        _ => change.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::changed_parts;
+
+    #[test]
+    fn audit_parts_are_added_taken_out_or_replaced() {
+        assert_eq!(&*changed_parts("ABZ", "+EB"), "ABZE");
+        assert_eq!(&*changed_parts("ABEZ", "-BE"), "AZ");
+        assert_eq!(&*changed_parts("ABEZ", "AZ"), "AZ");
     }
 }

@@ -11,7 +11,7 @@ use super::state::{Found, State, Stopped, Verdict};
 use crate::body;
 use crate::compile::{Head, Program, Text};
 use crate::error::Location;
-use crate::parse::{BodyLimitAction, EngineMode, Processor, Variable};
+use crate::parse::{AuditMode, BodyLimitAction, EngineMode, Processor, Variable};
 use crate::ruleset::Shared;
 
 /// One request and its response on their way through the rules.
@@ -566,6 +566,29 @@ impl Transaction {
                 found,
             })
         })
+    }
+
+    /// Whether this transaction belongs into the audit log: `SecAuditEngine` and `ctl:auditEngine` say so, and for
+    /// `RelevantOnly` a rule matched that is to be audited.
+    #[must_use]
+    pub fn is_audited(&self) -> bool {
+        self.state.as_ref().is_some_and(|state| match state.audit {
+            AuditMode::On => true,
+            AuditMode::Off => false,
+            AuditMode::RelevantOnly => state.found.iter().any(|found| found.audit),
+        })
+    }
+
+    /// The parts of an audit record that `SecAuditLogParts` and `ctl:auditLogParts` ask for, as letters of the reference. What is
+    /// written from them is up to the caller: the engine has no log of its own.
+    #[must_use]
+    pub fn audit_log_parts(&self) -> &str {
+        let settings = &self.shared.program.settings;
+        let own = self
+            .state
+            .as_ref()
+            .and_then(|state| state.audit_parts.as_deref());
+        own.unwrap_or(&settings.audit_parts)
     }
 
     /// The number that a variable of TX holds: `blocking_inbound_anomaly_score`. 0 if it has none.
