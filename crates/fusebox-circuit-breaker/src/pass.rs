@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use fusebox_core::{Call, EventKind, Outcome, RejectionKind, Verdict, time::nanos};
+use fusebox_core::{Call, EventKind, Outcome, RejectionKind, Verdict};
 
 use crate::{End, engine::Ticket, seat::Seat};
 
@@ -58,7 +58,7 @@ impl Pass {
     #[cfg(feature = "http")]
     pub(crate) fn asked_for(&mut self, wish: Option<Duration>) {
         if let Some(wish) = wish {
-            self.wish = nanos(wish);
+            self.wish = fusebox_core::time::nanos(wish);
         }
     }
 
