@@ -3,7 +3,7 @@
 //! Each gate is a claim about the method, not about one implementation of it, and the tests check it against the
 //! detector behind it.
 
-use super::{Detector, Fingerprint};
+use super::{Detector, Fingerprint, plain};
 use crate::ByteSet;
 
 /// What one word or number is made of. One expression alone is no injection; a number before a word (`1union`) makes
@@ -61,10 +61,10 @@ pub struct Gated<D>(pub D);
 
 impl<D: Detector> Detector for Gated<D> {
     fn sqli(&self, value: &[u8]) -> Option<Fingerprint> {
-        if may_be_sqli(ByteSet::of(value)) && !is_json_name(value) {
-            self.0.sqli(value)
-        } else {
+        if !may_be_sqli(ByteSet::of(value)) || is_json_name(value) || plain::is_no_sql(value) {
             None
+        } else {
+            self.0.sqli(value)
         }
     }
 

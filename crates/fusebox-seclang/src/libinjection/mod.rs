@@ -10,9 +10,11 @@
 //! `<img src=x onerror%09=...>`). It stands behind [`Detector`] so that a better one can take its place.
 
 mod gate;
+mod plain;
 mod port;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub use gate::{Gated, is_json_name, may_be_sqli, may_be_xss};
 pub use port::Port;
@@ -58,6 +60,9 @@ impl std::fmt::Debug for Fingerprint {
         write!(f, "{}", self.as_bytes().escape_ascii())
     }
 }
+
+/// A blank of Latin-1, which libinjection knows as one.
+const NO_BREAK_SPACE: u8 = 0xa0;
 
 /// The detector of the engine.
 const DETECTOR: Gated<Port> = Gated(Port);
