@@ -241,6 +241,14 @@ fn answer<B: Body, St: QuotaStore>(
     let mut classify = None;
     if let Some((limiter, rules)) = rules {
         call.answered(&response);
+        if let Some(heed) = rules
+            .special
+            .as_ref()
+            .and_then(|special| special.heed.as_ref())
+        {
+            let now = limiter.shared.clock.now();
+            heed.hear(response.status(), response.headers(), now);
+        }
         classify = rules
             .special
             .as_ref()

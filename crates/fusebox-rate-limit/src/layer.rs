@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use fusebox_http::identity::IdentityResolver;
 use fusebox_http::{Classify, Respond};
@@ -6,6 +7,7 @@ use http::Method;
 use tower_layer::Layer;
 
 use crate::headers::{QuotaHeaders, Telling};
+use crate::heed::Heed;
 use crate::limiter::RateLimiter;
 use crate::policy::{CostOf, Exempts, Head, KeyBy, TierOf, WorthOf};
 use crate::service::RateLimit;
@@ -76,6 +78,7 @@ pub(crate) struct Special {
     pub(crate) worth: Option<WorthOf>,
     pub(crate) respond: Option<Arc<dyn Respond>>,
     pub(crate) classify: Option<Arc<dyn Classify>>,
+    pub(crate) heed: Option<Arc<Heed>>,
 }
 
 impl<St: QuotaStore> RateLimiter<St> {
@@ -178,6 +181,32 @@ impl<St> RateLimitLayer<St> {
     pub const fn legacy_headers(mut self, legacy: bool) -> Self {
         self.rules.telling.legacy = legacy;
         self
+    }
+
+    /// Holds back when the server behind says so, for clients: after a 429 or 503 with `Retry-After`, after a `RateLimit` field
+    /// that says nothing is left, after a `grpc-retry-pushback-ms`.
+    ///
+    /// Until then requests wait, if it takes no longer than `max_wait`, and are refused here otherwise, with the
+    /// time to come back. No server is heeded for longer than `longest`. All requests through the
+    /// services of this layer are held, whatever their keys: give each server a layer of its own.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use fusebox_rate_limit::{KeyBy, Policy, Quota, RateLimiter};
+    /// let limiter = RateLimiter::builder("payments-api")
+    ///     // What the contract allows, kept by waiting for the turn.
+    ///     .policy(Policy::new("contract", Quota::per_second(10)).max_wait(Duration::from_secs(2)))
+    ///     .build()?;
+    /// let layer = limiter
+    ///     .layer()
+    ///     .keyed_by(KeyBy::Shared)
+    ///     .heed(Duration::from_secs(300), Duration::from_secs(2));
+    /// # let _ = layer;
+    /// # Ok::<(), fusebox_rate_limit::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn heed(self, longest: Duration, max_wait: Duration) -> Self {
+        self.special(|special| special.heed = Some(Arc::new(Heed::new(longest, max_wait))))
     }
 
     /// Answers refusals with responses of one's own; see [`response`](crate::RateLimitLayer) unless set.

@@ -71,6 +71,8 @@ mod future;
 #[cfg(feature = "layer")]
 mod headers;
 #[cfg(feature = "layer")]
+mod heed;
+#[cfg(feature = "layer")]
 mod layer;
 #[cfg(feature = "layer")]
 mod limiter;

@@ -77,6 +77,12 @@ where
         let Ok(Some(charge)) = charge else {
             return self.call_uncharged(request, asked, charge.err());
         };
+        if let Some(special) = &self.rules.special
+            && let Some(heed) = &special.heed
+            && !heed.rest(charge.at).is_zero()
+        {
+            return self.call_held(request, asked, charge, heed.rest(charge.at), heed.max_wait);
+        }
         match self.limiter.shared.store.ask(&self.rules.question(&charge)) {
             // By far the most: admitted at once, with nothing else to do or to tell.
             Answer::Now(Verdict {
@@ -98,7 +104,7 @@ where
                     rules: None,
                 }
             }
-            answer => self.call_charged(request, asked, charge, answer),
+            answer => self.call_charged(request, asked, charge, answer, Duration::ZERO),
         }
     }
 }
@@ -127,6 +133,43 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
         self.future(state, asked, None)
     }
 
+    /// A request to a server that wants to be left alone.
+    #[cold]
+    #[inline(never)]
+    fn call_held<R>(
+        &mut self,
+        request: R,
+        asked: Asked,
+        charge: Charge,
+        rest: Duration,
+        max_wait: Duration,
+    ) -> ResponseFuture<S, R, St>
+    where
+        S: Service<R> + Clone,
+    {
+        let shared = &self.limiter.shared;
+        let kind = RejectionKind::QuotaExceeded;
+        let state = if rest <= max_wait {
+            let answer = shared.store.ask(&self.rules.question(&charge));
+            return self.call_charged(request, asked, charge, answer, rest);
+        } else if shared.mode.enforces_next() {
+            shared.tell_refusal(charge.at, kind, true, None, Duration::ZERO);
+            let rejection = shared.rejection(charge.tier, 0, kind);
+            State::Refused(Some(Refused {
+                rejection: rejection.with_retry_after(rest),
+                violated: 0,
+                tier: charge.tier,
+            }))
+        } else {
+            let call = Call::shadowed(shared.clone(), charge.at, Some(kind));
+            State::Running {
+                future: self.inner.call(request),
+                call: Some(call),
+            }
+        };
+        self.future(state, asked, None)
+    }
+
     /// A request that waits, is refused, is to be settled, or whose answer tells of its quotas.
     #[inline(never)]
     fn call_charged<R>(
@@ -135,6 +178,7 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
         asked: Asked,
         charge: Charge,
         answer: Answer<St::Later>,
+        held: Duration,
     ) -> ResponseFuture<S, R, St>
     where
         S: Service<R> + Clone,
@@ -145,11 +189,12 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
                 let told = verdict.standings.take();
                 standings = told.map(|told| (charge.tier, told));
                 match self.rules.fate(&self.limiter, charge, Ok(verdict)) {
-                    Fate::Call(call, wait) if wait.is_zero() => State::Running {
+                    Fate::Call(call, wait) if wait.max(held).is_zero() => State::Running {
                         future: self.inner.call(request),
                         call: Some(call),
                     },
                     Fate::Call(call, wait) => {
+                        let wait = wait.max(held);
                         let start = self.limiter.shared.clock.instant(charge.at + wait);
                         let parked = Parked::until(start, wait, call, self.ready_one(), request);
                         State::Parked(Box::pin(parked))

@@ -486,3 +486,51 @@ async fn without_room_a_new_client_is_refused_as_one_too_many() {
     }
     assert!(refused >= 24, "{refused}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_client_holds_back_as_long_as_the_server_says() {
+    let second = Duration::from_secs(1);
+    // A server that refuses the second request, and says for how long.
+    let count = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let seen = count.clone();
+    let server = service_fn(move |_: Request<()>| {
+        let refuses = seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 1;
+        let mut response = Response::new(Full::new(Bytes::new()));
+        if refuses {
+            *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+            response.headers_mut().insert("retry-after", 30.into());
+        }
+        std::future::ready(Ok::<_, Infallible>(response))
+    });
+    let limiter = limiter([Policy::new("p", Quota::per_second(100))]);
+    let layer = limiter
+        .layer()
+        .keyed_by(KeyBy::Shared)
+        .heed(60 * second, 2 * second);
+    let client = layer.layer(server);
+    let ask = async || client.clone().oneshot(plain()).await.unwrap();
+
+    assert_eq!(ask().await.status(), 200);
+    assert_eq!(ask().await.status(), 429);
+    assert!(
+        ask()
+            .await
+            .extensions()
+            .get::<Rejection>()
+            .is_some_and(|refused| {
+                refused.retry_after() == Some(30 * second) && refused.policy().as_str() == "api"
+            })
+    );
+    assert_eq!(
+        count.load(std::sync::atomic::Ordering::SeqCst),
+        2,
+        "it was left alone"
+    );
+
+    // Close enough to wait for.
+    tokio::time::advance(29 * second).await;
+    let start = tokio::time::Instant::now();
+    assert_eq!(ask().await.status(), 200);
+    assert!((second..second * 2).contains(&start.elapsed()));
+    assert_eq!(ask().await.status(), 200);
+}
