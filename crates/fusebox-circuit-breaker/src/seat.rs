@@ -36,10 +36,12 @@ pub(crate) struct Seat {
 const TIMED: u32 = 16;
 
 impl Seats {
-    /// So many seats that the threads of this machine rarely share one.
+    /// So many seats that the threads of this machine rarely share one: threads come and go, so their
+    /// numbers are not those of the processors, and with as many seats as processors every other
+    /// thread would sit on a neighbour's lap.
     pub(crate) fn for_this_machine() -> usize {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        threads.next_power_of_two().min(MOST_SEATS)
+        (4 * threads).next_power_of_two().min(MOST_SEATS)
     }
 
     /// `seats` has to be a power of two.

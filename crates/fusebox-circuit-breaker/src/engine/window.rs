@@ -72,7 +72,8 @@ pub(super) enum Window {
         /// Each thread counts for itself; who wants to know adds them up.
         shards: Box<[Shard]>,
     },
-    Count(Ring),
+    // Boxed: it is large, to keep its cursor away from everything else.
+    Count(Box<Ring>),
 }
 
 /// The counts of some threads; 128 because the adjacent-line prefetcher pulls lines in pairs.
@@ -92,7 +93,7 @@ impl Window {
                 bucket: bucket.max(1),
                 shards: (0..shards.max(1)).map(|_| Shard::default()).collect(),
             },
-            WindowSettings::Count { calls } => Self::Count(Ring::new(calls)),
+            WindowSettings::Count { calls } => Self::Count(Box::new(Ring::new(calls))),
         }
     }
 
