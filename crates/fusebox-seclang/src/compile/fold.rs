@@ -295,23 +295,18 @@ impl Fold {
             }
             return (None, None);
         }
+        // The condition holds; a rule without one is cheaper. Only its match is not there to be named any more.
+        let told = draft.log || draft.audit;
         for link in &mut draft.links {
-            if link
+            let of_tx = link
                 .targets
                 .iter()
-                .all(|target| target.variable == Variable::Tx)
-                && !link.capture
-            {
-                // The condition holds; a rule without one is cheaper. Only its match is not there to be named any more.
-                if !names_match(&draft.msg)
-                    && !names_match(&draft.logdata)
-                    && effects_are_plain(link)
-                {
-                    link.targets.clear();
-                    link.excluded.clear();
-                    link.operator = None;
-                    link.transformations.clear();
-                }
+                .all(|target| target.variable == Variable::Tx);
+            if !told && of_tx && !link.capture && effects_are_plain(link) {
+                link.targets.clear();
+                link.excluded.clear();
+                link.operator = None;
+                link.transformations.clear();
             }
         }
         let decisions = vec![None; draft.links.len()];

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use aho_corasick::AhoCorasick;
+use regex_syntax::hir::Hir;
 
 use super::bits::Bits;
 use super::draft::{self, Draft, Drafts, Link, Skip, Step};
@@ -24,24 +25,28 @@ use crate::{ByteSet, Transformation};
 /// Names of TX are numbered with 16 bits; CRS has about 150.
 const MAX_NAMES: usize = 60_000;
 
-/// Looks for what can be wrong with a rule besides its place: names, and markers to skip to.
-pub(super) fn check(steps: &[Step]) -> Result<(), RulesetError> {
+/// Reads every rule as [`lower`] does, without building what takes time, so that a rule which is never run must be right all the
+/// same. Gives back the syntax trees of all expressions.
+pub(super) fn check(steps: &[Step]) -> Result<Trees, RulesetError> {
+    let mut lower = Lower::new(&[]);
+    lower.dry = true;
     for (position, step) in steps.iter().enumerate() {
         let Step::Rule(draft) = step else { continue };
         skip_to(steps, position, draft)?;
-        for link in &draft.links {
-            for name in &link.transformations {
-                if Transformation::from_name(name).is_none() {
-                    let kind = ErrorKind::UnknownTransformation { name: name.clone() };
-                    return Err(RulesetError::new(link.location.clone(), kind));
-                }
-            }
-        }
+        lower.draft(draft, None)?;
     }
-    Ok(())
+    Ok(lower.trees)
 }
 
-pub(super) fn lower(drafts: Drafts, start: &Start, fast: bool) -> Result<Program, RulesetError> {
+/// Syntax trees by expression, and whether they ignore case.
+pub(super) type Trees = HashMap<(String, bool), Hir>;
+
+pub(super) fn lower(
+    drafts: Drafts,
+    start: &Start,
+    trees: Trees,
+    fast: bool,
+) -> Result<Program, RulesetError> {
     let heads: Vec<&Draft> = drafts
         .steps
         .iter()
@@ -51,6 +56,7 @@ pub(super) fn lower(drafts: Drafts, start: &Start, fast: bool) -> Result<Program
         })
         .collect();
     let mut lower = Lower::new(&heads);
+    lower.trees = trees;
     for (position, step) in drafts.steps.iter().enumerate() {
         let Step::Rule(draft) = step else { continue };
         let skip_to = skip_to(&drafts.steps, position, draft)?;
@@ -140,6 +146,9 @@ struct Known {
 
 /// The program so far.
 pub(super) struct Lower {
+    /// Only looks for errors.
+    pub(super) dry: bool,
+    trees: Trees,
     known: Vec<Known>,
     rules: Vec<Rule>,
     phases: [Vec<u32>; 5],
@@ -170,6 +179,8 @@ impl Lower {
             })
             .collect();
         let mut lower = Self {
+            dry: false,
+            trees: Trees::new(),
             known,
             rules: Vec::new(),
             phases: Default::default(),
@@ -338,10 +349,17 @@ impl Lower {
         if let Some(regex) = self.regex_of.get(&key) {
             return Ok(*regex);
         }
-        let compiled = regex::compile(pattern, ignore_case)?;
+        let tree = match self.trees.remove(&key) {
+            Some(tree) => tree,
+            None => regex::tree(pattern, ignore_case)?,
+        };
+        if self.dry {
+            self.trees.insert(key, tree);
+            return Ok(0);
+        }
+        let compiled = regex::build(pattern, &tree)?;
         let at = index(self.regexes.len());
-        self.needs_of_regex
-            .push(Needs::of(&regex::tree(pattern, ignore_case)?));
+        self.needs_of_regex.push(Needs::of(&tree));
         self.regexes.push(compiled);
         self.regex_of.insert(key, at);
         Ok(at)

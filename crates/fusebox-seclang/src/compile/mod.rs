@@ -42,10 +42,10 @@ pub(crate) use settings::Settings;
 pub(crate) fn compile(sources: &Sources, fast: bool) -> Result<Program, RulesetError> {
     let mut drafts = draft::build(sources)?;
     // Before anything is dropped: a rule that can never run must be right all the same.
-    lower::check(&drafts.steps)?;
+    let trees = lower::check(&drafts.steps)?;
     let mut start = fold::Start::new();
     if fast {
         (drafts.steps, start) = fold::fold(drafts.steps);
     }
-    lower::lower(drafts, &start, fast)
+    lower::lower(drafts, &start, trees, fast)
 }

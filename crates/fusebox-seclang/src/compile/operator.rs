@@ -73,6 +73,9 @@ impl Lower {
     }
 
     fn phrases(&mut self, phrases: Vec<Vec<u8>>) -> Result<u32, ErrorKind> {
+        if self.dry {
+            return Ok(0);
+        }
         let automaton = phrase_automaton(&phrases)?;
         Ok(self.add_phrases(&phrases, automaton))
     }

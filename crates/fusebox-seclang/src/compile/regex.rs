@@ -29,6 +29,11 @@ fn config(ignore_case: bool) -> syntax::Config {
 }
 
 pub(crate) fn compile(pattern: &str, ignore_case: bool) -> Result<Regex, ErrorKind> {
+    build(pattern, &tree(pattern, ignore_case)?)
+}
+
+/// Compiles an expression whose syntax tree is known.
+pub(super) fn build(pattern: &str, tree: &Hir) -> Result<Regex, ErrorKind> {
     meta::Regex::builder()
         .configure(
             meta::Config::new()
@@ -37,19 +42,11 @@ pub(crate) fn compile(pattern: &str, ignore_case: bool) -> Result<Regex, ErrorKi
                 .dfa_state_limit(Some(DFA_STATE_LIMIT))
                 .nfa_size_limit(Some(SIZE_LIMIT)),
         )
-        .syntax(config(ignore_case))
-        .build(&as_bytes(pattern))
-        .map_err(|error| refused(pattern, &syntax_error(&error)))
+        .build_from_hir(tree)
+        .map_err(|error| refused(pattern, &error.to_string()))
 }
 
-fn syntax_error(error: &meta::BuildError) -> String {
-    match error.syntax_error() {
-        Some(error) => error.to_string(),
-        None => error.to_string(),
-    }
-}
-
-/// The syntax tree of the same expression, for the filter.
+/// The syntax tree of an expression; the filter reads it too.
 pub(crate) fn tree(pattern: &str, ignore_case: bool) -> Result<Hir, ErrorKind> {
     syntax::parse_with(&as_bytes(pattern), &config(ignore_case))
         .map_err(|error| refused(pattern, &error.to_string()))
