@@ -276,6 +276,31 @@ fn the_longer_sentence_stays_when_there_is_no_room_for_both() {
     assert!(soonest > at(9_000), "{soonest:?}");
 }
 
+/// One thread writes, the other reads: an even end of a sentence goes with one cause, an odd end with another. They are in
+/// two words of the cell.
+#[test]
+fn a_reader_never_sees_half_of_one_record_and_half_of_another() {
+    const WRITES: u64 = 3_000_000;
+    let cells = Cells::new(1, 7);
+    let cause = |until: u64| {
+        if until.is_multiple_of(2) {
+            Cause::Operator
+        } else {
+            Cause::Shared
+        }
+    };
+    let write = |until| cells.jail(v4(1), cause(until), at(until), &rules(), at(1));
+    write(1_000).unwrap();
+    std::thread::scope(|scope| {
+        let writer = scope
+            .spawn(|| (1_001..1_000 + WRITES).for_each(|until| assert!(write(until).is_some())));
+        while !writer.is_finished() {
+            let inmate = cells.check(v4(1), at(50)).expect("in at any time");
+            assert_eq!(inmate.cause, cause(inmate.until.as_nanos() / 1_000_000_000));
+        }
+    });
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Strike(u32),

@@ -1,4 +1,6 @@
-//! Every interleaving of a reader and writers of one block, with few preemptions; run by `cargo xtask test`.
+//! Every interleaving of two writers of one block, and of a reader and a builder of the filter, with few preemptions; run by
+//! `cargo xtask test`. That readers of a cell see whole records is tried with real threads, in `cells.rs`: for those the
+//! model checker explores one order only.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -43,30 +45,6 @@ fn explore(model: impl Fn() + Send + Sync + 'static) {
 }
 
 #[test]
-fn a_reader_never_sees_half_of_one_record_and_half_of_another() {
-    explore(|| {
-        let cells = Arc::new(Cells::new(1, 7));
-        // All sixteen cells are taken, and the first client's sentence ends soonest.
-        assert!(jail(&cells, 0, 1, 100));
-        for client in 1..16 {
-            assert!(jail(&cells, client, 2, 900));
-        }
-        let writer = thread::spawn({
-            let cells = cells.clone();
-            move || assert!(jail(&cells, 16, 3, 800))
-        });
-        for (client, since, until) in [(0, 1, 100), (16, 3, 800)] {
-            if let Some(inmate) = cells.check(key(client), at(50)) {
-                assert_eq!((inmate.since, inmate.until), (at(since), at(until)));
-            }
-        }
-        writer.join().unwrap();
-        assert!(cells.check(key(16), at(50)).is_some());
-        assert!(cells.check(key(0), at(50)).is_none());
-    });
-}
-
-#[test]
 fn strikes_from_two_threads_are_both_counted() {
     explore(|| {
         let cells = Arc::new(Cells::new(1, 7));
@@ -80,23 +58,6 @@ fn strikes_from_two_threads_are_both_counted() {
         assert_eq!(struck[0], Struck::Counted { strikes: 1 });
         assert!(matches!(struck[1], Struck::Jailed { .. }), "{struck:?}");
         assert!(cells.check(key(1), at(10)).is_some());
-    });
-}
-
-#[test]
-fn who_is_in_is_found_while_others_come_and_go() {
-    explore(|| {
-        let cells = Arc::new(Cells::new(1, 7));
-        assert!(jail(&cells, 0, 1, 900));
-        let writer = thread::spawn({
-            let cells = cells.clone();
-            move || {
-                jail(&cells, 1, 1, 900);
-                cells.release(key(1), at(2));
-            }
-        });
-        assert!(cells.check(key(0), at(50)).is_some());
-        writer.join().unwrap();
     });
 }
 
