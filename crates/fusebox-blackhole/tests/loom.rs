@@ -31,12 +31,6 @@ fn rules() -> Rules {
     }
 }
 
-fn jail(cells: &Cells, client: u32, since: u64, until: u64) -> bool {
-    cells
-        .jail(key(client), Cause::Operator, at(until), &rules(), at(since))
-        .is_some()
-}
-
 /// Most bugs show with two preemptions (Musuvathi, Qadeer: "Iterative context bounding", PLDI 2007); three to be sure.
 fn explore(model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
