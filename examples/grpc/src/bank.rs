@@ -1,6 +1,12 @@
 //! The bank behind the authoriser: well, or unwell in one of the ways banks are.
 
-use std::{pin::Pin, sync::Arc};
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use tokio::sync::watch;
 use tokio_stream::{Stream, StreamExt, iter};
@@ -27,6 +33,31 @@ pub enum Health {
 pub struct Bank {
     health: Arc<watch::Sender<Health>>,
     calls: Arc<watch::Sender<usize>>,
+    at_once: Arc<AtOnce>,
+}
+
+/// Calls that it has at the moment, and the most that it has had.
+#[derive(Debug, Default)]
+struct AtOnce {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+/// One of them, until it is answered or given up.
+struct Held(Arc<AtOnce>);
+
+impl Held {
+    fn by(at_once: &Arc<AtOnce>) -> Self {
+        let now = at_once.now.fetch_add(1, Ordering::SeqCst) + 1;
+        at_once.most.fetch_max(now, Ordering::SeqCst);
+        Self(Arc::clone(at_once))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Default for Bank {
@@ -34,6 +65,7 @@ impl Default for Bank {
         Self {
             health: Arc::new(watch::Sender::new(Health::Well)),
             calls: Arc::new(watch::Sender::new(0)),
+            at_once: Arc::default(),
         }
     }
 }
@@ -50,6 +82,13 @@ impl Bank {
         *self.calls.borrow()
     }
 
+    /// The most calls that it had at once since this was asked last, those included that it had then.
+    #[must_use]
+    pub fn most_at_once(&self) -> usize {
+        let now = self.at_once.now.load(Ordering::SeqCst);
+        self.at_once.most.swap(now, Ordering::SeqCst)
+    }
+
     /// Waits until so many calls have reached it.
     pub async fn called(&self, times: usize) {
         // The sender is `self`: it cannot be gone.
@@ -62,6 +101,7 @@ impl Bank {
 
     async fn answer(&self) -> Result<(), Status> {
         self.calls.send_modify(|calls| *calls += 1);
+        let _held = Held::by(&self.at_once);
         let mut health = self.health.subscribe();
         let health = health.wait_for(|health| *health != Health::Hangs).await;
         match health.map(|health| *health) {

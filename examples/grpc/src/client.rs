@@ -2,7 +2,7 @@
 
 use std::{error::Error, net::SocketAddr, time::Duration};
 
-use fusebox_bulkhead::{Bulkhead, Compartment};
+use fusebox_bulkhead::{Bulkhead, Compartment, ConfigError};
 use fusebox_circuit_breaker::{Breaker, CircuitBreaker};
 use fusebox_core::Registration;
 use tonic::transport::{Channel, Endpoint};
@@ -38,13 +38,20 @@ impl Authoriser {
         breaker: Breaker,
         slots: usize,
     ) -> Result<Self, Box<dyn Error>> {
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
+        Ok(Self::at(endpoint, breaker, slots)?)
+    }
+
+    /// The same for an authoriser that is not told by its address.
+    ///
+    /// # Errors
+    /// When there are no slots.
+    pub fn at(endpoint: Endpoint, breaker: Breaker, slots: usize) -> Result<Self, ConfigError> {
         let compartment = Compartment::builder("authoriser-client")
             .slots(slots)
             .registration(Registration::Unlisted)
             .build()?;
-        let channel = Endpoint::from_shared(format!("http://{address}"))?
-            .connect_timeout(DEADLINE)
-            .connect_lazy();
+        let channel = endpoint.connect_timeout(DEADLINE).connect_lazy();
         let stack = ServiceBuilder::new()
             .layer(breaker.layer())
             .timeout(DEADLINE)
