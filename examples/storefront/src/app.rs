@@ -5,11 +5,12 @@ use std::{path::Path, sync::Arc, time::Duration};
 use axum::{
     Json, Router,
     body::HttpBody as _,
-    http::StatusCode,
+    http::{StatusCode, Uri},
     response::{IntoResponse, Response},
     routing::get,
 };
-use fusebox_core::{Registry, Snapshot};
+use fusebox_core::{LayerKind, Observer, Registry, Snapshot};
+use fusebox_example_grpc::server::Running;
 use serde::Serialize;
 use sqlx::SqlitePool;
 use tokio::{sync::watch, task::JoinHandle};
@@ -20,7 +21,11 @@ use crate::{
     compartments::{ANALYTICS, JOBS, PAYMENTS, Place, Protection, Share},
     db::{Database, Use, log},
     jobs::{self, Jobs},
-    payments::{self, Payments, ledger::Ledger},
+    payments::{
+        self, Payments,
+        authoriser::{self, Authoriser},
+        ledger::Ledger,
+    },
     problem::Problem,
 };
 
@@ -32,7 +37,7 @@ const LONGEST_REQUEST: Duration = Duration::from_secs(30);
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How the shop is run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// How the kinds of traffic are kept apart.
     pub protection: Protection,
@@ -40,6 +45,8 @@ pub struct Settings {
     pub strain: Strain,
     /// No request may take longer.
     pub longest_request: Duration,
+    /// Where the payments' authoriser is; the shop starts one itself if it is nowhere.
+    pub authoriser: Option<Uri>,
 }
 
 impl Default for Settings {
@@ -48,6 +55,7 @@ impl Default for Settings {
             protection: Protection::default(),
             strain: Strain::default(),
             longest_request: LONGEST_REQUEST,
+            authoriser: None,
         }
     }
 }
@@ -62,6 +70,8 @@ pub struct Shop {
     pools: Vec<SqlitePool>,
     stop: watch::Sender<()>,
     runner: JoinHandle<()>,
+    // Here to live as long as the shop.
+    authoriser: Option<Running>,
 }
 
 impl Shop {
@@ -69,8 +79,21 @@ impl Shop {
     ///
     /// # Errors
     ///
-    /// The database cannot be opened, or a compartment's threads cannot be started.
+    /// The database cannot be opened, or a compartment's threads or the authoriser cannot be started.
     pub async fn open(directory: &Path, settings: Settings) -> anyhow::Result<Self> {
+        Self::open_watched(directory, settings, None).await
+    }
+
+    /// The same, with somebody who hears what the circuit before the authoriser does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Shop::open`].
+    pub async fn open_watched(
+        directory: &Path,
+        settings: Settings,
+        observer: Option<Arc<dyn Observer>>,
+    ) -> anyhow::Result<Self> {
         let database = Database::prepare(directory).await?;
         let registry = Registry::new();
         let place = |share| Place::new(share, settings.protection, &registry);
@@ -98,6 +121,21 @@ impl Shop {
 
         log::stretch(&payments_pool).await?;
 
+        // In the payments' place, on the processors and at the priority that they have.
+        let (list, elsewhere) = (registry.clone(), settings.authoriser);
+        let (authoriser, own) = payments
+            .run(async move {
+                let (uri, own) = match elsewhere {
+                    Some(uri) => (uri, None),
+                    None => {
+                        let own = authoriser::own()?;
+                        (format!("http://{}", own.address()).parse()?, Some(own))
+                    }
+                };
+                anyhow::Ok((Authoriser::at(uri, &list, observer)?, own))
+            })
+            .await??;
+
         let pools = [
             (PAYMENTS.name, payments_pool.clone()),
             (ANALYTICS.name, analytics_pool.clone()),
@@ -108,6 +146,7 @@ impl Shop {
             .merge(payments.hold(payments::routes(Payments {
                 pool: payments_pool.clone(),
                 ledger: Arc::clone(&ledger),
+                authoriser,
             })))
             .merge(analytics.hold(analytics::routes(Analytics {
                 pool: analytics_pool.clone(),
@@ -143,6 +182,7 @@ impl Shop {
             pools: vec![payments_pool, analytics_pool, jobs_pool],
             stop,
             runner,
+            authoriser: own,
         })
     }
 
@@ -165,6 +205,10 @@ impl Shop {
                     tracing::warn!("{}: {cut_off} calls were cut off", compartment.name());
                 }
             }
+        }
+        // Nobody asks it any more.
+        if let Some(authoriser) = self.authoriser {
+            authoriser.kill();
         }
         for pool in self.pools {
             pool.close().await;
@@ -201,6 +245,7 @@ fn front(registry: Registry, pools: [(&'static str, SqlitePool); 3]) -> Router {
 #[derive(Debug, Serialize)]
 struct Panel {
     compartments: Vec<Snapshot>,
+    circuits: Vec<Snapshot>,
     pools: Vec<Pool>,
 }
 
@@ -219,8 +264,13 @@ impl Panel {
             connections: pool.size(),
             idle: pool.num_idle(),
         });
+        let (circuits, compartments) = registry
+            .snapshot()
+            .into_iter()
+            .partition(|one| one.layer == LayerKind::CircuitBreaker);
         Self {
-            compartments: registry.snapshot(),
+            compartments,
+            circuits,
             pools: pools.collect(),
         }
     }

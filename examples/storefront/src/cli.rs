@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use axum::http::Uri;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{analytics::Strain, compartments::Protection};
@@ -49,6 +50,10 @@ pub struct ServeArgs {
     /// Let every analytics request compute this long without yielding (`200ms`, `1s`).
     #[arg(long, value_parser = duration, default_value = "0ms")]
     pub analytics_cpu: Duration,
+    /// The payments' authoriser (gRPC, as in `examples/grpc`), as `http://host:port`; without it the shop starts
+    /// one in its own process.
+    #[arg(long, value_parser = authoriser)]
+    pub authoriser: Option<Uri>,
     /// Stop when standard input ends too, so that the service never outlives who started it.
     #[arg(long, hide = true)]
     pub stop_with_stdin: bool,
@@ -82,6 +87,16 @@ pub struct StormArgs {
     pub quick: bool,
 }
 
+/// `http://host:port`.
+fn authoriser(text: &str) -> Result<Uri, String> {
+    let uri: Uri = text.parse().map_err(|error| format!("{error}"))?;
+    // No TLS here: this is about what happens on the connection, not who is at its other end.
+    if uri.scheme_str() != Some("http") || uri.authority().is_none() {
+        return Err(format!("`{text}` is not like `http://127.0.0.1:50051`"));
+    }
+    Ok(uri)
+}
+
 /// `2s` or `250ms`.
 fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a duration; write `250ms` or `2s`");
@@ -105,6 +120,14 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_authoriser_is_a_plain_url() {
+        assert!(authoriser("http://127.0.0.1:50051").is_ok());
+        for wrong in ["", "127.0.0.1:50051", "https://bank", "http://", "/here"] {
+            assert!(authoriser(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -35,6 +35,7 @@ pub async fn serve(arguments: &ServeArgs) -> anyhow::Result<()> {
     let settings = Settings {
         protection: arguments.protection,
         strain: arguments.strain(),
+        authoriser: arguments.authoriser.clone(),
         ..Settings::default()
     };
     let shop = Shop::open(&arguments.data_dir, settings).await?;
@@ -125,7 +126,7 @@ fn greet(url: &str) -> std::io::Result<()> {
   GET  /analytics/revenue        by currency, ?days=1..365
   GET  /analytics/top-products   by units sold, ?days=1..365&limit=1..100
   GET  /healthz                  in no compartment
-  GET  /fusebox                  the compartments as they are now
+  GET  /fusebox                  the compartments and the circuit as they are now
 
 Try:
   curl -i {url}/payments -H 'Idempotency-Key: my-first' -H 'Content-Type: application/json' -d '{{\"order_id\":1,\"amount\":1999,\"currency\":\"EUR\"}}'

@@ -53,6 +53,7 @@ impl Database {
         sqlx::raw_sql(include_str!("schema.sql"))
             .execute(&mut connection)
             .await?;
+        add_authorisations(&mut connection).await?;
         connection.close().await?;
         Ok(database)
     }
@@ -112,4 +113,19 @@ impl Database {
             Use::Analytics => options.read_only(true).pragma("mmap_size", "1073741824"),
         }
     }
+}
+
+/// Files that were made before payments were authorised lack the column.
+async fn add_authorisations(connection: &mut SqliteConnection) -> sqlx::Result<()> {
+    let there: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM pragma_table_info('payments') WHERE name = 'authorisation'",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    if there == 0 {
+        sqlx::query("ALTER TABLE payments ADD COLUMN authorisation TEXT")
+            .execute(connection)
+            .await?;
+    }
+    Ok(())
 }

@@ -26,7 +26,8 @@ CREATE TABLE IF NOT EXISTS payments (
     amount          INTEGER NOT NULL CHECK (amount > 0),
     currency        TEXT    NOT NULL CHECK (length(currency) = 3),
     created_at      INTEGER NOT NULL, -- milliseconds since 1970, UTC
-    settled_at      INTEGER
+    settled_at      INTEGER,
+    authorisation   TEXT              -- the authoriser's word for it; older payments have none
 ) STRICT, WITHOUT ROWID;
 
 -- The settlement job's queue: only what is still to be done is in this index.

@@ -27,6 +27,9 @@ pub struct Payment {
     pub amount: i64,
     /// ISO 4217.
     pub currency: String,
+    /// The authoriser's word for it; payments from before there was one have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authorisation: Option<String>,
     /// `pending` or `settled`.
     pub status: &'static str,
     /// Milliseconds since 1970, UTC.
@@ -67,7 +70,22 @@ impl Ledger {
         }
     }
 
-    /// Puts a payment on the books, once for each key.
+    /// What became of this request before, or why it cannot be paid; `None` if it is to be authorised.
+    ///
+    /// # Errors
+    ///
+    /// Whatever SQLite says.
+    pub async fn look_up(
+        &self,
+        pool: &SqlitePool,
+        key: &IdempotencyKey,
+        payment: &NewPayment,
+    ) -> sqlx::Result<Option<Paid>> {
+        let mut connection = pool.acquire().await?;
+        known(&mut connection, key, payment).await
+    }
+
+    /// Puts a payment that is authorised on the books, once for each key.
     ///
     /// # Errors
     ///
@@ -82,9 +100,9 @@ impl Ledger {
         pool: &SqlitePool,
         key: &IdempotencyKey,
         payment: &NewPayment,
+        authorisation: &str,
     ) -> sqlx::Result<Paid> {
-        let request =
-            serde_json::to_string(payment).map_err(|error| sqlx::Error::Encode(error.into()))?;
+        let request = written(payment)?;
         // The connection first: whoever stands in line for the writer must not then wait for a connection.
         let mut connection = pool.acquire().await?;
         let _writer = self.writer.lock().await;
@@ -97,8 +115,8 @@ impl Ledger {
         let id = Uuid::now_v7().to_string();
         let inserted = sqlx::query(
             "INSERT INTO payments \
-             (id, idempotency_key, request, order_id, amount, currency, created_at) \
-             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 WHERE EXISTS (SELECT 1 FROM orders WHERE id = ?4) \
+             (id, idempotency_key, request, order_id, amount, currency, created_at, authorisation) \
+             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 WHERE EXISTS (SELECT 1 FROM orders WHERE id = ?4) \
              ON CONFLICT (idempotency_key) DO NOTHING",
         )
         .bind(&id)
@@ -108,14 +126,16 @@ impl Ledger {
         .bind(payment.amount)
         .bind(payment.currency.code())
         .bind(created_at)
+        .bind(authorisation)
         .execute(&mut *transaction)
         .await?
         .rows_affected();
 
         if inserted == 0 {
-            let before = first_answer(&mut transaction, key, &request).await?;
+            // The key was there, or the order was not.
+            let before = known(&mut transaction, key, payment).await?;
             transaction.rollback().await?;
-            return Ok(before);
+            return Ok(before.unwrap_or(Paid::UnknownOrder));
         }
 
         enter(&mut transaction, &id, payment, created_at).await?;
@@ -125,6 +145,7 @@ impl Ledger {
             order_id: payment.order_id,
             amount: payment.amount,
             currency: payment.currency.code().to_owned(),
+            authorisation: Some(authorisation.to_owned()),
             status: "pending",
             created_at,
             settled_at: None,
@@ -226,7 +247,8 @@ impl Default for Ledger {
 /// Whatever SQLite says.
 pub async fn find(pool: &SqlitePool, id: Uuid) -> sqlx::Result<Option<Payment>> {
     sqlx::query(
-        "SELECT id, order_id, amount, currency, created_at, settled_at FROM payments WHERE id = ?",
+        "SELECT id, order_id, amount, currency, authorisation, created_at, settled_at \
+         FROM payments WHERE id = ?",
     )
     .bind(id.to_string())
     .fetch_optional(pool)
@@ -257,28 +279,34 @@ async fn enter(
     Ok(())
 }
 
-/// Why the insert found nothing to do: the key was there, or the order was not.
-async fn first_answer(
+/// What the books say about a request to pay; `None` if it is new, and for an order that is there. One
+/// statement: each is a trip to the connection's thread and back.
+async fn known(
     connection: &mut SqliteConnection,
     key: &IdempotencyKey,
-    request: &str,
-) -> sqlx::Result<Paid> {
+    wanted: &NewPayment,
+) -> sqlx::Result<Option<Paid>> {
     let row = sqlx::query(
-        "SELECT id, order_id, amount, currency, created_at, NULL AS settled_at, request \
-         FROM payments WHERE idempotency_key = ?",
+        "SELECT o.id IS NOT NULL AS ordered, p.request, p.id, p.order_id, p.amount, p.currency, \
+                p.authorisation, p.created_at, NULL AS settled_at \
+         FROM (SELECT 1) LEFT JOIN orders AS o ON o.id = ?1 \
+                         LEFT JOIN payments AS p ON p.idempotency_key = ?2",
     )
+    .bind(wanted.order_id)
     .bind(key.as_str())
-    .fetch_optional(connection)
+    .fetch_one(connection)
     .await?;
-    let Some(row) = row else {
-        return Ok(Paid::UnknownOrder);
-    };
-    let before: String = row.try_get("request")?;
-    if before == request {
-        payment(&row).map(Paid::Before)
-    } else {
-        Ok(Paid::OtherBody)
-    }
+    Ok(match row.try_get::<Option<String>, _>("request")? {
+        Some(before) if before == written(wanted)? => Some(Paid::Before(payment(&row)?)),
+        Some(_) => Some(Paid::OtherBody),
+        None if row.try_get("ordered")? => None,
+        None => Some(Paid::UnknownOrder),
+    })
+}
+
+/// A request as it is kept: the same fields in the same order, however they came.
+fn written(payment: &NewPayment) -> sqlx::Result<String> {
+    serde_json::to_string(payment).map_err(|error| sqlx::Error::Encode(error.into()))
 }
 
 fn payment(row: &SqliteRow) -> sqlx::Result<Payment> {
@@ -288,6 +316,7 @@ fn payment(row: &SqliteRow) -> sqlx::Result<Payment> {
         order_id: row.try_get("order_id")?,
         amount: row.try_get("amount")?,
         currency: row.try_get("currency")?,
+        authorisation: row.try_get("authorisation")?,
         status: if settled_at.is_some() {
             "settled"
         } else {

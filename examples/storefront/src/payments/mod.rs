@@ -1,5 +1,6 @@
 //! `POST /payments` and `GET /payments/{id}`: the traffic that must not suffer.
 
+pub mod authoriser;
 pub mod ledger;
 pub mod request;
 
@@ -19,6 +20,7 @@ use sqlx::SqlitePool;
 use uuid::Uuid;
 
 use crate::problem::Problem;
+use authoriser::Authoriser;
 use ledger::{Ledger, Paid, Payment};
 use request::{IdempotencyKey, NewPayment};
 
@@ -35,6 +37,8 @@ pub struct Payments {
     pub pool: SqlitePool,
     /// The books, shared with the jobs that settle.
     pub ledger: Arc<Ledger>,
+    /// Who says whether a payment may be made.
+    pub authoriser: Authoriser,
 }
 
 /// The routes.
@@ -54,7 +58,21 @@ async fn create(
     let key = IdempotencyKey::from_headers(&headers)?;
     let Json(wanted) = body?;
     wanted.validate()?;
-    match payments.ledger.pay(&payments.pool, &key, &wanted).await? {
+    let Payments {
+        pool,
+        ledger,
+        authoriser,
+    } = payments;
+    // What is on the books is answered from there, whether the authoriser lives or not. No connection is held
+    // while it is asked, and nothing is written before it has answered.
+    let paid = match ledger.look_up(&pool, &key, &wanted).await? {
+        Some(known) => known,
+        None => {
+            let authorisation = authoriser.authorise(&key, &wanted).await?;
+            ledger.pay(&pool, &key, &wanted, &authorisation).await?
+        }
+    };
+    match paid {
         Paid::Now(payment) => created(payment),
         Paid::Before(payment) => {
             let mut response = created(payment)?;

@@ -144,6 +144,7 @@ async fn a_request_that_takes_too_long_is_given_up_with_a_reason() {
                 ..Strain::default()
             },
             longest_request: Duration::from_millis(300),
+            ..Settings::default()
         })
         .await;
         let answer = desk.get("/analytics/revenue").await;

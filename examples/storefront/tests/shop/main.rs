@@ -6,6 +6,7 @@
     reason = "a test may say that something cannot fail; clippy sees that only in its functions, not their helpers"
 )]
 
+mod authoriser;
 mod books;
 mod compartments;
 mod desk;
