@@ -47,6 +47,12 @@ fn a_quick_storm_fills_its_table_writes_its_report_and_ends() {
     let refused: u64 = row("with fusebox").get(7).unwrap().parse().unwrap();
     assert!(refused > 0, "{stdout}");
 
+    // Title, due, paid, p99, refused, p50, p99, failed, slowest.
+    for title in ["is well", "hangs", "is dead", "is back"] {
+        assert_eq!(row(title).len(), 9, "{stdout}");
+    }
+    assert_ne!(row("| times it opened").get(1).unwrap(), "0", "{stdout}");
+
     let report = std::fs::read_to_string(directory.path().join("out/report.html")).unwrap();
     assert_eq!(report.matches("<polyline").count(), 8);
 }

@@ -1,14 +1,16 @@
 //! The experiment: what becomes of payments while analytics is flooded.
 //!
 //! It runs the service four times, each time as a process of its own: idle, flooded without fusebox, flooded
-//! with a semaphore only, flooded with fusebox. The same stream of payments goes to each. See the README
-//! beside this package for what the figures mean and what limits them.
+//! with a semaphore only, flooded with fusebox. The same stream of payments goes to each. Then the payments'
+//! authoriser hangs, dies and returns. See the README beside this package for what the figures mean and what
+//! limits them.
 
 mod chart;
 mod client;
 mod cpu;
 mod finding;
 mod flood;
+mod outage;
 mod pace;
 mod page;
 mod payments;
@@ -35,6 +37,7 @@ use crate::{
 use client::Client;
 use finding::{Cpu, Finding};
 use flood::Flood;
+use outage::Outage;
 use payments::Stream;
 use plan::{LONGEST, Plan, SCENARIOS, Scenario};
 use service::Service;
@@ -71,11 +74,15 @@ async fn experiment(arguments: &StormArgs) -> anyhow::Result<ExitCode> {
     };
     // What is there may have been seeded with another number than asked for.
     let orders = prepare(&arguments.data_dir, arguments.orders).await?;
-    let findings = tokio::time::timeout(LONGEST, run_all(&plan, &arguments.data_dir, orders))
-        .await
-        .with_context(|| format!("the experiment took longer than {} s", LONGEST.as_secs()))??;
+    let (findings, outage) =
+        tokio::time::timeout(LONGEST, run_all(&plan, &arguments.data_dir, orders))
+            .await
+            .with_context(|| {
+                format!("the experiment took longer than {} s", LONGEST.as_secs())
+            })??;
 
-    let targets = verdict::judge(&findings);
+    let mut targets = verdict::judge(&findings);
+    targets.extend(outage.judge());
     // A bar leaves the cursor at its own end.
     println!("\n{}", table::text(&findings));
     for finding in &findings {
@@ -87,7 +94,8 @@ async fn experiment(arguments: &StormArgs) -> anyhow::Result<ExitCode> {
         "the client itself sent 99 of 100 payments at most {} late",
         finding::time(finding::lateness(&findings))
     );
-    let page = page::page(&findings, &targets, &plan);
+    println!("\n{}\n{}", outage.payments(), outage.circuit());
+    let page = page::page(&findings, &outage, &targets, &plan);
     write(&arguments.report, &page)
         .with_context(|| format!("cannot write {}", arguments.report.display()))?;
     println!("report: {}", arguments.report.display());
@@ -114,14 +122,20 @@ fn write(file: &Path, page: &str) -> std::io::Result<()> {
     std::fs::write(file, page)
 }
 
-async fn run_all(plan: &Plan, directory: &Path, orders: u32) -> anyhow::Result<[Finding; 4]> {
+async fn run_all(
+    plan: &Plan,
+    directory: &Path,
+    orders: u32,
+) -> anyhow::Result<([Finding; 4], Outage)> {
     let [idle, unprotected, semaphore, fusebox] = SCENARIOS;
-    Ok([
+    let findings = [
         run(idle, plan, directory, orders).await?,
         run(unprotected, plan, directory, orders).await?,
         run(semaphore, plan, directory, orders).await?,
         run(fusebox, plan, directory, orders).await?,
-    ])
+    ];
+    let outage = outage::run(plan, directory, orders).await?;
+    Ok((findings, outage))
 }
 
 /// One scenario, from the start of its service to its end.

@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::{
     chart::{Axis, Line, logarithmic, svg},
     finding::{Finding, lateness, time},
+    outage::Outage,
     plan::Plan,
-    table,
+    table::{self, Table},
     verdict::Target,
 };
 
@@ -20,7 +21,12 @@ const SLICE: Duration = Duration::from_millis(250);
 
 /// The report about these findings, the first of which is what the others are compared to.
 #[must_use]
-pub(super) fn page(findings: &[Finding], targets: &[Target], plan: &Plan) -> String {
+pub(super) fn page(
+    findings: &[Finding],
+    outage: &Outage,
+    targets: &[Target],
+    plan: &Plan,
+) -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let [summary, targets, table, legend, conditions] = [
         summary(findings),
@@ -29,6 +35,7 @@ pub(super) fn page(findings: &[Finding], targets: &[Target], plan: &Plan) -> Str
         legend(findings),
         conditions(findings, plan, cores),
     ];
+    let (outage_payments, outage_circuit) = (plain(outage.payments()), plain(outage.circuit()));
     let (by_percentile, over_time) = (by_percentile(findings, plan), over_time(findings, plan));
     format!(
         r#"<!doctype html>
@@ -53,6 +60,11 @@ pub(super) fn page(findings: &[Finding], targets: &[Target], plan: &Plan) -> Str
 <h2>The worst payment of each quarter of a second</h2>
 <figure>
 {over_time}</figure>
+<h2>Payments while their authoriser hangs, dies and returns</h2>
+<div class="wide">
+{outage_payments}</div>
+<div class="wide">
+{outage_circuit}</div>
 <h2>What was measured</h2>
 {conditions}</main>
 </body>
@@ -111,6 +123,27 @@ fn html_table(findings: &[Finding]) -> String {
             };
         }
         html += "</tr>\n";
+    }
+    html + "</tbody>\n</table>\n"
+}
+
+/// A table without colours.
+fn plain(table: Table) -> String {
+    let cell = |(column, cell): (usize, &String)| {
+        if column == 0 {
+            format!("<th scope=\"row\">{cell}</th>")
+        } else {
+            format!("<td>{cell}</td>")
+        }
+    };
+    let mut html = "<table>\n<thead><tr>".to_owned();
+    for title in &table.head {
+        html += &format!("<th scope=\"col\">{title}</th>");
+    }
+    html += "</tr></thead>\n<tbody>\n";
+    for row in &table.rows {
+        let cells: String = row.iter().enumerate().map(cell).collect();
+        html += &format!("<tr>{cells}</tr>\n");
     }
     html + "</tbody>\n</table>\n"
 }
@@ -259,7 +292,12 @@ mod tests {
     fn report() -> String {
         let findings =
             SCENARIOS.map(|scenario| finding(scenario, Duration::from_micros(2_500), (1_000, 3)));
-        page(&findings, &judge(&findings), &Plan::FULL)
+        page(
+            &findings,
+            &Outage::default(),
+            &judge(&findings),
+            &Plan::FULL,
+        )
     }
 
     #[test]
@@ -311,6 +349,6 @@ mod tests {
 
     #[test]
     fn a_report_without_findings_is_still_a_page() {
-        assert!(page(&[], &[], &Plan::QUICK).contains("</html>"));
+        assert!(page(&[], &Outage::default(), &[], &Plan::QUICK).contains("</html>"));
     }
 }

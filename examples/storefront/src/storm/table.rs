@@ -2,6 +2,21 @@
 
 use super::finding::{Cpu, Finding, PERCENTILES};
 
+/// Any table: names in the first column, numbers in the others.
+#[derive(Clone, Debug)]
+pub(super) struct Table {
+    /// The title of each column.
+    pub(super) head: Vec<String>,
+    /// As many cells in each.
+    pub(super) rows: Vec<Vec<String>>,
+}
+
+impl std::fmt::Display for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&lay_out(&self.head, &self.rows))
+    }
+}
+
 /// The head of the table.
 #[must_use]
 pub(super) fn head() -> Vec<String> {
@@ -52,8 +67,10 @@ fn row(finding: &Finding, idle: &Finding) -> Vec<String> {
 /// The whole table, as text.
 #[must_use]
 pub(super) fn text(findings: &[Finding]) -> String {
-    let head = head();
-    let rows = rows(findings);
+    lay_out(&head(), &rows(findings))
+}
+
+fn lay_out(head: &[String], rows: &[Vec<String>]) -> String {
     let widths: Vec<usize> = head
         .iter()
         .enumerate()
@@ -67,7 +84,7 @@ pub(super) fn text(findings: &[Finding]) -> String {
         })
         .collect();
 
-    let mut text = line(&head, &widths);
+    let mut text = line(head, &widths);
     for (column, width) in widths.iter().enumerate() {
         // Names stand left, numbers right.
         text += "|";
@@ -78,7 +95,7 @@ pub(super) fn text(findings: &[Finding]) -> String {
         };
     }
     text += "|\n";
-    for row in &rows {
+    for row in rows {
         text += &line(row, &widths);
     }
     text

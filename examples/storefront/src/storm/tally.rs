@@ -127,7 +127,7 @@ impl Tally {
 pub(super) struct Sorted(Vec<Duration>);
 
 impl Sorted {
-    fn new(mut values: Vec<Duration>) -> Self {
+    pub(super) fn new(mut values: Vec<Duration>) -> Self {
         values.sort_unstable();
         Self(values)
     }
