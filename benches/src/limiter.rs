@@ -38,6 +38,9 @@ const MANY: u32 = 1_000_000;
 /// At once, and one more each second: more than any key is asked for here, and every key that was ever asked for is
 /// still owed something.
 const PLENTY: u32 = 10_000_000;
+/// Governor's clock calibrates itself at the start, now with more and now with fewer instructions; over so many calls
+/// that is a few of each.
+const CALIBRATED: u64 = 200_000;
 /// What one call of a memory case adds: with ten thousand calls there are a million keys.
 const KEYS_PER_CALL: u64 = 100;
 
@@ -77,6 +80,11 @@ pub fn suite() -> Suite {
                 "tower_governor_refusal",
             )
             .time_at_most(0.03),
+            Figure::new(
+                "refusal_without_legacy/tower_governor",
+                "refusal_without_legacy",
+                "tower_governor_refusal",
+            ),
             Figure::new("two_policies/governor", "two_policies", "governor_few"),
             Figure::new("layer_telling/layer", "layer_telling", "layer"),
         ],
@@ -99,7 +107,9 @@ fn cases() -> Vec<Case> {
             repeat(move || keys.next())
         }),
         Case::new("few", || ours(FEW, uniform)).over("keys"),
-        Case::new("governor_few", || governor(FEW, uniform)).over("keys"),
+        Case::new("governor_few", || governor(FEW, uniform))
+            .over("keys")
+            .counted_over(CALIBRATED),
         Case::new("many", || ours(MANY, uniform)).over("keys"),
         Case::new("governor_many", || governor(MANY, uniform)).over("keys"),
         Case::new("zipf", || {
@@ -150,10 +160,15 @@ fn cases() -> Vec<Case> {
             by_hand_to_the_end(layer.layer(AxumNoop), peer_request)
         })
         .over("request_noop"),
-        Case::new("tower_governor", tower_governor).over("request_noop"),
+        Case::new("tower_governor", tower_governor)
+            .over("request_noop")
+            .counted_over(CALIBRATED),
         Case::new("layer_forwarded", layer_forwarded).over("forwarded_noop"),
-        Case::new("tower_governor_forwarded", tower_governor_forwarded).over("forwarded_noop"),
-        Case::new("refusal", refusal),
+        Case::new("tower_governor_forwarded", tower_governor_forwarded)
+            .over("forwarded_noop")
+            .counted_over(CALIBRATED),
+        Case::new("refusal", || refusal(true)),
+        Case::new("refusal_without_legacy", || refusal(false)),
         Case::new("tower_governor_refusal", tower_governor_refusal),
         Case::new("plain", || {
             by_hand(
@@ -386,13 +401,13 @@ fn tower_governor_forwarded() -> Batch {
     by_hand_to_the_end(layer.layer(AxumNoop), forwarded_request)
 }
 
-/// All the header fields there are.
-fn refusal() -> Batch {
+/// All the header fields there are, or all that are not there for old clients.
+fn refusal(legacy: bool) -> Batch {
     let limiter = built(FEW, [Policy::new("daily", Quota::per_day(1))]);
     let layer = limiter
         .layer()
         .quota_headers(QuotaHeaders::Draft11)
-        .legacy_headers(true);
+        .legacy_headers(legacy);
     refused(layer.layer(AxumNoop))
 }
 

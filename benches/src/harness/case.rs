@@ -11,6 +11,8 @@ pub struct Case {
     pub over: Option<&'static str>,
     /// How many threads it needs for itself; with more than one, only its time can be told.
     pub threads: usize,
+    /// Over how many calls at least its instructions are counted.
+    pub counted: u64,
     /// Builds it: afresh for every process, and only when it is needed.
     pub make: fn() -> Batch,
 }
@@ -23,6 +25,7 @@ impl Case {
             name,
             over: None,
             threads: 1,
+            counted: 0,
             make,
         }
     }
@@ -31,6 +34,14 @@ impl Case {
     #[must_use]
     pub fn over(mut self, base: &'static str) -> Self {
         self.over = Some(base);
+        self
+    }
+
+    /// Counts its instructions over so many calls at least: for what takes another number of them to start from one
+    /// run to the next, such as a clock that calibrates itself.
+    #[must_use]
+    pub fn counted_over(mut self, calls: u64) -> Self {
+        self.counted = calls;
         self
     }
 

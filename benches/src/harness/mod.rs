@@ -41,7 +41,8 @@ pub fn measure(suite: &Suite, plan: Plan) -> BTreeMap<&'static str, Cost> {
             let total = cost::Total {
                 rounds: timing.rounds.clone(),
                 instructions: valgrind.clone().and_then(|valgrind| {
-                    valgrind.instructions(suite.name, case, timing.calls_in(valgrind::BUDGET))
+                    let calls = timing.calls_in(valgrind::BUDGET).max(case.counted);
+                    valgrind.instructions(suite.name, case, calls)
                 }),
                 clock_reads: valgrind
                     .clone()

@@ -51,8 +51,13 @@ impl Telling {
         policies: &Policies,
         standings: &[Standing; MOST_POLICIES],
     ) {
-        // Room for all at once.
-        headers.reserve(5);
+        // Room for all at once, and no more: past six fields the map takes a block that is twice as large.
+        let fields = if self.quotas == QuotaHeaders::Draft11 {
+            2
+        } else {
+            0
+        };
+        headers.reserve(fields + if self.legacy { 3 } else { 0 });
         if self.quotas == QuotaHeaders::Draft11 {
             let policy = list(policies.told(), |text, (name, quota, window)| {
                 item(text, name, b";q=", quota);
