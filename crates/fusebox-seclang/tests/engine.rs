@@ -369,3 +369,44 @@ fn what_cannot_be_honoured_is_an_error_with_its_place() {
         assert!(error.location().is_some(), "{text}");
     }
 }
+
+/// In JSON a short body can have long names: each value of an array has those of all above it.
+#[test]
+fn a_budget_holds_for_names_that_are_longer_than_their_body() {
+    let chains = [
+        "urlDecodeUni",
+        "htmlEntityDecode",
+        "jsDecode",
+        "lowercase",
+        "cmdLine",
+        "replaceComments",
+    ];
+    let rules: String = (1..)
+        .zip(chains)
+        .map(|(id, chain)| {
+            format!("SecRule ARGS_NAMES \"@rx never\" \"id:{id},phase:2,deny,t:{chain}\"\n\
+                     SecRule ARGS_NAMES \"!@rx json\" \"id:1{id},phase:2,deny,t:{chain},t:length\"\n")
+        })
+        .collect();
+    let json = "SecAction \"id:99,phase:1,pass,nolog,ctl:requestBodyProcessor=JSON\"\n";
+    let key = "A%41&lt; /**/".repeat(300);
+    let body = format!("{{\"{key}\":[{}0]}}", "0,".repeat(900));
+    let budget = WorkBudget {
+        bytes: 1 << 20,
+        outcome: OverBudget::Refuse { status: 413 },
+    };
+    for plain in [false, true] {
+        let builder = builder(&format!("{json}{rules}")).budget(budget);
+        let builder = if plain { builder.plain() } else { builder };
+        let rules = builder.build().unwrap();
+        let mut tx = rules.transaction(SystemTime::UNIX_EPOCH);
+        tx.request_line(b"POST", b"/", b"HTTP/1.1");
+        tx.end_request_headers();
+        tx.request_body(body.as_bytes());
+        let stopped = tx.end_request_body().unwrap();
+        assert_eq!(*stopped.action(), Action::Deny { status: 413 });
+        // At most one value more, under every transformation.
+        let most = budget.bytes + 4 * 4_000 * 6;
+        assert!(tx.work() <= most, "{} of {most}", tx.work());
+    }
+}

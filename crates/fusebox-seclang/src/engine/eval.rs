@@ -367,6 +367,9 @@ impl<'a> Engine<'a> {
         text: TextId,
     ) -> bool {
         let program = self.program;
+        if self.is_exhausted() {
+            return false;
+        }
         if rule.multi_match.is_empty() {
             let seen = self.state.texts.transformed(program, text, rule.node);
             return self.test_and_hit(rule, variable, name, seen);

@@ -22,6 +22,10 @@ impl Engine<'_> {
                 Place::List(list, field) => {
                     let end = self.state.lists.get(*list).len();
                     for entry_at in self.looked_at(at, place_at, end)..end {
+                        // Long names under every transformation are work too; no rule runs once it is too much.
+                        if self.is_exhausted() {
+                            return;
+                        }
                         let Some(entry) = self.state.lists.get(*list).get(entry_at).copied() else {
                             break;
                         };
