@@ -256,6 +256,7 @@ async fn a_condemned_peer_is_closed_before_it_can_say_anything() {
 }
 
 /// Counts what is read from it.
+#[derive(Debug)]
 struct Counting {
     stream: TcpStream,
     read: Arc<AtomicUsize>,
@@ -530,6 +531,99 @@ async fn a_tarpit_trickles_within_its_budget_and_drops_over_it() {
     assert!(text.matches("\r\n \r\n").count() <= 20, "{text}");
     until("both places are free", || layer.in_tarpit() == 0).await;
     drop(stuck);
+}
+
+/// TLS around the gate, as the listener of a user has it: all it does for the gate is to pass the address type on.
+struct Tls<L> {
+    listener: L,
+    acceptor: tokio_rustls::TlsAcceptor,
+}
+
+impl<L: Listener> Listener for Tls<L> {
+    type Io = tokio_rustls::server::TlsStream<L::Io>;
+    type Addr = L::Addr;
+
+    async fn accept(&mut self) -> (Self::Io, L::Addr) {
+        loop {
+            let (stream, peer) = self.listener.accept().await;
+            if let Ok(stream) = self.acceptor.accept(stream).await {
+                return (stream, peer);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<L::Addr> {
+        self.listener.local_addr()
+    }
+}
+
+fn certified() -> (tokio_rustls::TlsAcceptor, tokio_rustls::TlsConnector) {
+    let own = rcgen::generate_simple_self_signed(["test".to_owned()]).unwrap();
+    let certificate = own.cert.der().clone();
+    let key = rustls::pki_types::PrivateKeyDer::Pkcs8(own.signing_key.serialize_der().into());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate.clone()).unwrap();
+    let server = rustls::ServerConfig::builder().with_no_client_auth();
+    let server = server.with_single_cert(vec![certificate], key).unwrap();
+    let client = rustls::ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    (Arc::new(server).into(), Arc::new(client).into())
+}
+
+#[tokio::test]
+async fn a_tls_connection_is_dropped_without_a_byte_and_the_next_gets_no_handshake() {
+    let jail = jail();
+    let layer = BlackholeConfig::new(&jail)
+        .traps(Traps::new(["/.env"]).unwrap())
+        .build()
+        .unwrap();
+    let (app, _, _) = router(layer);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (acceptor, connector) = certified();
+    let gate = GateConfig::new(&jail).build().unwrap();
+    let listener = Tls {
+        listener: BlackholeListener::new(Renaming(listener), gate),
+        acceptor,
+    };
+    tokio::spawn(async move { axum::serve(listener, with_connection(app)).await });
+
+    let read = Arc::new(AtomicUsize::new(0));
+    let handshake = async || {
+        let stream = Counting {
+            stream: connect(address, 15).await,
+            read: read.clone(),
+        };
+        soon(
+            "the handshake",
+            connector.connect("test".try_into().unwrap(), stream),
+        )
+        .await
+    };
+    let mut stream = handshake().await.unwrap();
+    stream.write_all(GET).await.unwrap();
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"hello") {
+        assert_ne!(
+            soon("an answer", stream.read_buf(&mut seen)).await.unwrap(),
+            0
+        );
+    }
+    let before = read.load(Ordering::SeqCst);
+    stream.write_all(TRAP).await.unwrap();
+    seen.clear();
+    soon("the end", stream.read_to_end(&mut seen))
+        .await
+        .unwrap_err();
+    assert_eq!(seen, b"");
+    assert_eq!(
+        read.load(Ordering::SeqCst),
+        before,
+        "not even an alert that TLS ends"
+    );
+    handshake().await.unwrap_err();
+    assert_eq!(read.load(Ordering::SeqCst), before);
 }
 
 /// Of no use but to say that a gate fits where no axum is.
