@@ -209,7 +209,8 @@ impl<St> RateLimitLayer<St> {
         self.special(|special| special.heed = Some(Arc::new(Heed::new(longest, max_wait))))
     }
 
-    /// Answers refusals with responses of one's own; see [`response`](crate::RateLimitLayer) unless set.
+    /// Answers refusals with responses of one's own; unless set, with a problem document that names the violated
+    /// policies, or with a gRPC status that carries a `RetryInfo`.
     #[must_use]
     pub fn respond(self, respond: Arc<dyn Respond>) -> Self {
         self.special(|special| special.respond = Some(respond))

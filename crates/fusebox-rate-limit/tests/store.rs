@@ -284,8 +284,8 @@ fn flood(keys: u64) {
     assert!(field(&store, "overflowed") > 0, "the flood was not one");
 }
 
-/// The everyday size. `FUSEBOX_FLOOD_KEYS=100000000` with `--release` is the large one, which `cargo xtask
-/// bench limiter` runs as well.
+/// The everyday size. The large one, some seconds long:
+/// `FUSEBOX_FLOOD_KEYS=100000000 cargo test --release -p fusebox-rate-limit --test store flood`.
 #[test]
 fn a_flood_of_keys_neither_grows_the_store_nor_pays_for_a_client() {
     let keys = std::env::var("FUSEBOX_FLOOD_KEYS");
