@@ -8,8 +8,12 @@ pub struct Limits {
     /// How many bytes the names and values of all arguments may have together.
     ///
     /// A body cannot be shorter than its values, but in JSON it can be far shorter than the names: every value of an
-    /// array below a long key has that key in its name.
+    /// array below a long key has that key in its name. Long bodies may have more: [`argument_growth`].
+    ///
+    /// [`argument_growth`]: Self::argument_growth
     pub argument_bytes: usize,
+    /// How many bytes of names and values each byte of the body allows beside.
+    pub argument_growth: usize,
     /// How deep JSON may be nested: `SecRequestBodyJsonDepthLimit`.
     pub json_depth: usize,
     /// How deep XML may be nested.
@@ -22,8 +26,11 @@ impl Default for Limits {
     /// What an order of 100 KiB in JSON needs, several times over; depths as ModSecurity and libxml2 have them.
     fn default() -> Self {
         Self {
-            arguments: 65_536,
-            argument_bytes: 8 << 20,
+            // An order of 100 KiB has five thousand values; each costs every rule that looks at arguments.
+            arguments: 8_192,
+            argument_bytes: 1 << 20,
+            // Coordinates in GeoJSON have names of sixty bytes for values of eight.
+            argument_growth: 8,
             json_depth: 512,
             xml_depth: 256,
             part_headers: 64,
@@ -37,6 +44,8 @@ pub(super) struct Budget {
     limits: Limits,
     arguments: usize,
     bytes: usize,
+    /// All that was allowed, for the error.
+    allowed: usize,
 }
 
 impl Budget {
@@ -45,7 +54,15 @@ impl Budget {
             limits,
             arguments: limits.arguments,
             bytes: limits.argument_bytes,
+            allowed: limits.argument_bytes,
         }
+    }
+
+    /// Notes that more of the body has come.
+    pub(super) const fn grow(&mut self, body: usize) {
+        let more = body.saturating_mul(self.limits.argument_growth);
+        self.bytes = self.bytes.saturating_add(more);
+        self.allowed = self.allowed.saturating_add(more);
     }
 
     pub(super) const fn limits(&self) -> &Limits {
@@ -64,7 +81,7 @@ impl Budget {
             .bytes
             .checked_sub(bytes)
             .ok_or(BodyError::ArgumentsTooLong {
-                limit: self.limits.argument_bytes,
+                limit: self.allowed,
             })?;
         Ok(())
     }

@@ -9,7 +9,8 @@ pub enum BodyError {
         /// The limit.
         limit: usize,
     },
-    /// Longer arguments, all together, than [`Limits::argument_bytes`](super::Limits::argument_bytes).
+    /// Longer arguments, all together, than [`Limits::argument_bytes`](super::Limits::argument_bytes) and the length of
+    /// the body allow.
     ArgumentsTooLong {
         /// The limit.
         limit: usize,

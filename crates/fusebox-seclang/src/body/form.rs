@@ -46,6 +46,7 @@ impl Form {
     /// # Errors
     /// [`BodyError::TooManyArguments`], [`BodyError::ArgumentsTooLong`].
     pub fn feed(&mut self, chunk: &[u8], sink: &mut impl Sink) -> Result<(), BodyError> {
+        self.budget.grow(chunk.len());
         let mut rest = chunk;
         while let Some(position) = memchr(self.separator, rest) {
             let (piece, tail) = rest.split_at(position);
@@ -109,6 +110,7 @@ pub fn query(
     sink: &mut impl Sink,
 ) -> Result<bool, BodyError> {
     let mut form = Form::new(separator, limits);
+    form.budget.grow(query.len());
     for pair in query.split(|byte| *byte == separator) {
         form.pair(pair, sink)?;
     }

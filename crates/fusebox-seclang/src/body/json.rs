@@ -110,6 +110,7 @@ impl Json {
     /// [`BodyError::Json`], [`BodyError::JsonTooDeep`], [`BodyError::TooManyArguments`],
     /// [`BodyError::ArgumentsTooLong`].
     pub fn feed(&mut self, chunk: &[u8], sink: &mut impl Sink) -> Result<(), BodyError> {
+        self.budget.grow(chunk.len());
         let mut rest = chunk;
         while let Some(byte) = rest.first() {
             let consumed = match self.token {

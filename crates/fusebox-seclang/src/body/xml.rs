@@ -36,6 +36,7 @@ impl Xml {
     /// # Errors
     /// None yet; they come when the document has ended.
     pub fn feed(&mut self, chunk: &[u8]) -> Result<(), BodyError> {
+        self.budget.grow(chunk.len());
         self.document.extend_from_slice(chunk);
         Ok(())
     }

@@ -46,8 +46,9 @@ impl Default for Settings {
             },
             no_files_limit: 131_072,
             json_depth: 512,
-            // ModSecurity's own default; CRS sets a lower one of its own with 920380.
-            arguments: 1_000,
+            // Not the thousand of the reference, with which a usual order of 100 KiB in JSON would be answered 400. CRS
+            // has a limit of its own, 920380.
+            arguments: crate::body::Limits::default().arguments,
             separator: b'&',
             response_body: BodySettings {
                 access: false,

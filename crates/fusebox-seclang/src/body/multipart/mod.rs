@@ -183,6 +183,7 @@ impl Multipart {
         if let Some(problem) = self.refused {
             return Err(BodyError::Multipart(problem));
         }
+        self.budget.grow(chunk.len());
         self.seen_data |= !chunk.is_empty();
         let mut rest = chunk;
         while !rest.is_empty() {
