@@ -30,8 +30,9 @@ pub struct ResponseBody<B: Body> {
 enum Kind<B: Body> {
     /// The inner service's own.
     Inner(#[pin] GuardedBody<B, Call>),
-    /// The inner service's own, on the threads of the compartment.
-    Remote(RemoteBody<B::Data, B::Error>),
+    /// The inner service's own, on the threads of the compartment. Boxed, so that a body that is right here
+    /// is not moved about in the room this one needs.
+    Remote(Box<RemoteBody<B::Data, B::Error>>),
     /// A refusal.
     Refusal(Bytes),
 }
@@ -44,9 +45,9 @@ impl<B: Body> ResponseBody<B> {
         }
     }
 
-    pub(crate) const fn remote(body: RemoteBody<B::Data, B::Error>) -> Self {
+    pub(crate) fn remote(body: RemoteBody<B::Data, B::Error>) -> Self {
         Self {
-            kind: Kind::Remote(body),
+            kind: Kind::Remote(Box::new(body)),
         }
     }
 

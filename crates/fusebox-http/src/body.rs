@@ -64,48 +64,72 @@ impl<B: Body, G: Guard> GuardedBody<B, G> {
         classify: Option<Arc<dyn Classify>>,
         guard: G,
     ) -> http::Response<Self> {
-        let judge = Judge::of(
-            asked,
-            &response,
-            response.body().size_hint().exact(),
-            classify.as_deref().unwrap_or(&Standard),
-        );
-        response.map(|inner| {
-            let mut held = Held {
-                guard: Some(guard),
-                judge,
-                classify,
-                asking: false,
-            };
-            if inner.is_end_stream() {
-                held.finish(judge.ended());
-            }
-            Self { inner, held }
-        })
+        let length = response.body().size_hint().exact();
+        let judge = match &classify {
+            None => Judge::of(asked, &response, length, &Standard),
+            Some(own) => Judge::by_own(asked, &response, length, &**own),
+        };
+        let (head, inner) = response.into_parts();
+        let over = inner.is_end_stream();
+        let mut held = Held {
+            guard: Some(guard),
+            judge,
+            classify,
+            asking: false,
+        };
+        if over {
+            held.finish_at_once();
+        }
+        http::Response::from_parts(head, Self { inner, held })
     }
 }
 
 impl<G: Guard> Held<G> {
-    #[inline]
+    #[inline(always)]
     fn finish(&mut self, judgement: Judgement) {
         if let Some(guard) = self.guard.take() {
             guard.finish(judgement);
         }
     }
 
-    fn classify(&self) -> &dyn Classify {
-        self.classify.as_deref().unwrap_or(&Standard)
+    /// For a response without a body. Apart, to keep what is compiled into the caller small.
+    #[inline(never)]
+    fn finish_at_once(&mut self) {
+        self.finish(self.judge.ended());
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn give_up(&mut self) {
+        self.finish(if self.asking {
+            self.judge.failed()
+        } else {
+            self.judge.dropped()
+        });
+    }
+
+    /// Looks into a frame of trailers; `true` if it is one.
+    #[cold]
+    #[inline(never)]
+    fn trailers<D>(&mut self, frame: &Frame<D>) -> bool {
+        let Some(trailers) = frame.trailers_ref() else {
+            return false;
+        };
+        let classify = self.classify.as_deref().unwrap_or(&Standard);
+        self.judge.trailers(trailers, classify);
+        if let Some(guard) = &mut self.guard {
+            guard.trailers(trailers);
+        }
+        true
     }
 }
 
 impl<G: Guard> Drop for Held<G> {
     #[inline]
     fn drop(&mut self) {
-        self.finish(if self.asking {
-            self.judge.failed()
-        } else {
-            self.judge.dropped()
-        });
+        if self.guard.is_some() {
+            self.give_up();
+        }
     }
 }
 
@@ -134,34 +158,21 @@ impl<B: Body, G: Guard> Body for GuardedBody<B, G> {
         held.asking = false;
         let frame = ready!(polled);
         if held.guard.is_some() {
-            match &frame {
+            let end = match &frame {
                 Some(Ok(frame)) => {
-                    let mut last = false;
-                    if let Some(data) = frame.data_ref() {
-                        last = held.judge.data(data.remaining());
-                    } else if let Some(trailers) = frame.trailers_ref() {
-                        let mut judge = held.judge;
-                        judge.trailers(trailers, held.classify());
-                        held.judge = judge;
-                        if let Some(guard) = &mut held.guard {
-                            guard.trailers(trailers);
-                        }
+                    let last = match frame.data_ref() {
+                        Some(data) => held.judge.data(data.remaining()),
                         // Nothing may follow the trailers (RFC 9110, section 6.5).
-                        last = true;
-                    }
-                    if last || this.inner.is_end_stream() {
-                        let judgement = held.judge.ended();
-                        held.finish(judgement);
-                    }
+                        None => held.trailers(frame),
+                    };
+                    (last || this.inner.is_end_stream()).then(|| held.judge.ended())
                 }
-                Some(Err(_)) => {
-                    let judgement = held.judge.failed();
-                    held.finish(judgement);
-                }
-                None => {
-                    let judgement = held.judge.ended();
-                    held.finish(judgement);
-                }
+                Some(Err(_)) => Some(held.judge.failed()),
+                None => Some(held.judge.ended()),
+            };
+            // In one place, so that the guard's end is compiled into it.
+            if let Some(judgement) = end {
+                held.finish(judgement);
             }
         }
         Poll::Ready(frame)

@@ -25,6 +25,7 @@ pub trait Classify: Send + Sync {
 pub struct Standard;
 
 impl Classify for Standard {
+    #[inline]
     fn http(&self, status: StatusCode) -> Outcome {
         if status == StatusCode::TOO_MANY_REQUESTS {
             Outcome::Throttled
@@ -71,8 +72,11 @@ pub struct Judge {
     state: State,
     local: bool,
     /// Bytes of body still to come, when the head announced how many.
-    remaining: Option<u64>,
+    remaining: u64,
 }
+
+/// The head did not say how long the body is.
+const UNKNOWN: u64 = u64::MAX;
 
 #[derive(Clone, Copy, Debug)]
 enum State {
@@ -82,6 +86,25 @@ enum State {
     Streaming,
     /// Whatever the trailers say.
     AwaitingTrailers,
+}
+
+impl State {
+    #[inline(never)]
+    fn of_grpc(
+        protocol: Protocol,
+        status: StatusCode,
+        headers: &HeaderMap,
+        classify: impl Fn(GrpcCode) -> Outcome,
+    ) -> Self {
+        match GrpcCode::of(headers) {
+            Some(code) => Self::Settled(classify(code)),
+            None if status != StatusCode::OK => {
+                Self::Settled(classify(GrpcCode::of_http_status(status)))
+            }
+            None if protocol == Protocol::GrpcWeb => Self::Streaming,
+            None => Self::AwaitingTrailers,
+        }
+    }
 }
 
 /// What has to be known of a request to judge its response.
@@ -106,41 +129,50 @@ impl Asked {
 }
 
 impl Judge {
-    /// Looks at the head of a response. `body_length` is the length its body claims to have.
-    #[inline]
-    #[must_use]
-    pub fn of<B>(
+    /// [`of`](Self::of) for a classification of the user's own, kept out of the usual path.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn by_own<B>(
         asked: Asked,
         response: &http::Response<B>,
         body_length: Option<u64>,
         classify: &dyn Classify,
     ) -> Self {
+        Self::of(asked, response, body_length, classify)
+    }
+
+    /// Looks at the head of a response. `body_length` is the length its body claims to have.
+    // Always: with the usual classification it comes down to a few comparisons of the status.
+    #[inline(always)]
+    #[must_use]
+    pub fn of<B, C: Classify + ?Sized>(
+        asked: Asked,
+        response: &http::Response<B>,
+        body_length: Option<u64>,
+        classify: &C,
+    ) -> Self {
         let status = response.status();
         let headers = response.headers();
-        let state = match asked.protocol {
+        let mut state = match asked.protocol {
             Protocol::Http => match classify.http(status) {
                 Outcome::Success if !bodiless(asked, status) => State::Streaming,
                 outcome => State::Settled(outcome),
             },
-            Protocol::Grpc | Protocol::GrpcWeb => match GrpcCode::of(headers) {
-                Some(code) => State::Settled(classify.grpc(code)),
-                None if status != StatusCode::OK => {
-                    State::Settled(classify.grpc(GrpcCode::of_http_status(status)))
-                }
-                None if asked.protocol == Protocol::GrpcWeb => State::Streaming,
-                None => State::AwaitingTrailers,
-            },
+            Protocol::Grpc | Protocol::GrpcWeb => {
+                State::of_grpc(asked.protocol, status, headers, |code| classify.grpc(code))
+            }
         };
-        let remaining = match state {
+        let mut remaining = UNKNOWN;
+        if let State::Streaming = state {
             // A server stops asking for frames when the announced length is sent, and a body made
             // of a stream does not know that itself.
-            State::Streaming => body_length.or_else(|| announced(headers)),
-            _ => None,
-        };
-        let state = match remaining {
-            Some(0) => State::Settled(Outcome::Success),
-            _ => state,
-        };
+            remaining = body_length
+                .or_else(|| announced(headers))
+                .unwrap_or(UNKNOWN);
+            if remaining == 0 {
+                state = State::Settled(Outcome::Success);
+            }
+        }
         Self {
             state,
             // The lookup is a hash of a type id; most responses have no extensions at all.
@@ -153,13 +185,9 @@ impl Judge {
     /// A frame of data passed. `true` when it was the last one.
     #[inline]
     pub fn data(&mut self, length: usize) -> bool {
-        match &mut self.remaining {
-            Some(remaining) => {
-                *remaining = remaining.saturating_sub(length as u64);
-                *remaining == 0
-            }
-            None => false,
-        }
+        // The length that nobody knows is longer than any body.
+        self.remaining = self.remaining.saturating_sub(length as u64);
+        self.remaining == 0
     }
 
     /// The trailers passed.
@@ -207,6 +235,7 @@ impl Judge {
 }
 
 /// Responses whose body a server never reads (RFC 9110, section 6.4.1).
+#[inline]
 fn bodiless(asked: Asked, status: StatusCode) -> bool {
     asked.head_only
         || status.is_informational()
@@ -214,6 +243,7 @@ fn bodiless(asked: Asked, status: StatusCode) -> bool {
         || status == StatusCode::NOT_MODIFIED
 }
 
+#[inline(never)]
 fn announced(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
