@@ -8,6 +8,7 @@
 //! other engines: one of them needs a C library of the machine, and the workspace must build without.
 
 mod backend;
+mod benign;
 mod engine;
 mod format;
 mod judge;
