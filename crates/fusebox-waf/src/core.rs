@@ -35,9 +35,9 @@
 //! | 1706000 | PHP |
 //! | 1707000 | templates, expressions, Node.js, Ruby, Perl, prototype pollution |
 //! | 1708000 | scripts in pages (XSS) |
-//! | 1709000 | SQL and its NoSQL relatives |
+//! | 1709000 | SQL, and databases without it |
 //! | 1710000 | fixed sessions |
-//! | 1711000 | Java: Log4Shell, deserialisation, expression languages |
+//! | 1711000 | Java: `Log4Shell`, deserialisation, expression languages |
 //! | 1790000 | the decision |
 //!
 //! # What it does not protect against

@@ -1,0 +1,126 @@
+//! A response that is held until it is decided about.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{Response, StatusCode, response};
+use http_body::{Body, SizeHint};
+
+use crate::InspectedBody;
+use crate::call::{Call, Refused};
+use crate::config::OverLimit;
+use crate::exam::{Exam, Step, Stop};
+use crate::inspected::Tail;
+use crate::kept::Kept;
+
+/// Reads the body as far as it is looked at, then runs phase 4 in slices.
+pub(crate) struct Answer<B: Body> {
+    rest: Option<Rest<B>>,
+    kept: Kept,
+    limit: (usize, OverLimit),
+    reads: bool,
+}
+
+struct Rest<B: Body> {
+    call: Call,
+    head: response::Parts,
+    body: Tail<B>,
+    hint: SizeHint,
+}
+
+/// What was decided.
+pub(crate) type Decided<B> = Result<(Response<InspectedBody<B>>, Call), Refused>;
+
+impl<B> Answer<B>
+where
+    B: Body<Data: From<Bytes>>,
+{
+    pub(crate) fn new(response: Response<B>, call: Call, limit: (usize, OverLimit)) -> Self {
+        let (head, body) = response.into_parts();
+        let hint = body.size_hint();
+        Self {
+            rest: Some(Rest {
+                call,
+                head,
+                body: Tail::Open(Box::pin(body)),
+                hint,
+            }),
+            kept: Kept::default(),
+            limit,
+            reads: true,
+        }
+    }
+
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Decided<B>> {
+        let mut stop = None;
+        if self.reads {
+            stop = ready!(self.read(cx));
+            self.reads = false;
+        }
+        if stop.is_none()
+            && let Some(exam) = self.rest.as_mut().and_then(|rest| rest.call.exam.as_mut())
+        {
+            match exam.timed(Exam::answer_slice, 4) {
+                Step::Pass => {}
+                Step::Stop(stopped) => stop = Some(stopped),
+                Step::More => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+            }
+        }
+        let Some(mut rest) = self.rest.take() else {
+            return Poll::Pending;
+        };
+        if let Some(refused) = rest.call.settle_answer(stop) {
+            return Poll::Ready(Err(refused));
+        }
+        let kept = std::mem::take(&mut self.kept);
+        let body = InspectedBody::replayed(kept, rest.body, rest.hint);
+        Poll::Ready(Ok((Response::from_parts(rest.head, body), rest.call)))
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Stop>> {
+        let (limit, over) = self.limit;
+        let Some(rest) = &mut self.rest else {
+            return Poll::Ready(None);
+        };
+        let Some(exam) = &mut rest.call.exam else {
+            return Poll::Ready(None);
+        };
+        while let Tail::Open(body) = &mut rest.body {
+            let frame = ready!(Pin::as_mut(body).poll_frame(cx));
+            let said = body.is_end_stream();
+            match frame {
+                None => rest.body = Tail::Ended { said: false },
+                Some(Err(error)) => rest.body = Tail::Broken(Some(error)),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => {
+                        let before = self.kept.length();
+                        let data = self.kept.keep(data);
+                        let room = limit.saturating_sub(before);
+                        let stopped = exam.answer_body(data.get(..room).unwrap_or(&data));
+                        if stopped.is_some() {
+                            return Poll::Ready(stopped);
+                        }
+                        if data.len() > room {
+                            let refuses = over == OverLimit::Refuse;
+                            let status = StatusCode::INTERNAL_SERVER_ERROR;
+                            return Poll::Ready(refuses.then(|| Stop::at_limit(status, 4)));
+                        }
+                    }
+                    Err(frame) => {
+                        if let Ok(trailers) = frame.into_trailers() {
+                            self.kept.trailers = Some(trailers);
+                        }
+                    }
+                },
+            }
+            if said && let Tail::Open(_) = &rest.body {
+                rest.body = Tail::Ended { said: true };
+            }
+        }
+        Poll::Ready(None)
+    }
+}

@@ -1,0 +1,177 @@
+//! A request that is held until it is decided about.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, StatusCode, request};
+use http_body::{Body, SizeHint};
+use tokio::time::{Sleep, sleep_until};
+
+use crate::InspectedBody;
+use crate::call::{Call, Refused};
+use crate::config::OverLimit;
+use crate::exam::{Exam, Step, Stop};
+use crate::inspected::Tail;
+use crate::kept::Kept;
+use crate::ruleset::Shared;
+
+/// Reads the body as far as it is looked at, then runs phase 2 in slices.
+///
+/// A body that breaks off is inspected as far as it came, and handed on with its error: the inner service sees what it would have
+/// seen.
+pub(crate) struct Arrival<S, R: Body> {
+    shared: Arc<Shared>,
+    /// Apart from each other, so that each can be taken out when it is decided.
+    rest: Option<Rest<S, R>>,
+    exam: Option<Exam>,
+    kept: Kept,
+    reads: bool,
+    /// Made when the body lets wait for the first time.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+struct Rest<S, R: Body> {
+    call: Call,
+    inner: S,
+    head: request::Parts,
+    body: Tail<R>,
+    hint: SizeHint,
+}
+
+/// What was decided.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart where it is returned"
+)]
+pub(crate) enum Decided<S, R: Body> {
+    Call(S, Request<InspectedBody<R>>, Call),
+    Refused(Refused),
+}
+
+impl<S, R> Arrival<S, R>
+where
+    R: Body<Data: From<Bytes>>,
+{
+    pub(crate) fn new(
+        request: Request<R>,
+        inner: S,
+        call: Call,
+        exam: Exam,
+        shared: &Arc<Shared>,
+        reads: bool,
+    ) -> Self {
+        let (head, body) = request.into_parts();
+        let hint = body.size_hint();
+        Self {
+            shared: shared.clone(),
+            rest: Some(Rest {
+                call,
+                inner,
+                head,
+                body: Tail::Open(Box::pin(body)),
+                hint,
+            }),
+            exam: Some(exam),
+            kept: Kept::default(),
+            reads,
+            timer: None,
+        }
+    }
+
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Decided<S, R>> {
+        let mut stop = None;
+        if self.reads {
+            stop = ready!(self.read(cx));
+            self.reads = false;
+            self.timer = None;
+        }
+        if stop.is_none()
+            && let Some(exam) = &mut self.exam
+        {
+            match exam.timed(Exam::request_slice, 2) {
+                Step::Pass => {}
+                Step::Stop(stopped) => stop = Some(stopped),
+                Step::More => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+            }
+        }
+        let (Some(mut rest), Some(exam)) = (self.rest.take(), self.exam.take()) else {
+            return Poll::Pending;
+        };
+        rest.call.waited();
+        if let Some(refused) = rest.call.settle_request(exam, stop) {
+            return Poll::Ready(Decided::Refused(refused));
+        }
+        let kept = std::mem::take(&mut self.kept);
+        let body = InspectedBody::replayed(kept, rest.body, rest.hint);
+        let request = Request::from_parts(rest.head, body);
+        Poll::Ready(Decided::Call(rest.inner, request, rest.call))
+    }
+
+    /// Reads to the end, to the limit, or to what must not pass.
+    fn read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Stop>> {
+        let (Some(rest), Some(exam)) = (&mut self.rest, &mut self.exam) else {
+            return Poll::Ready(None);
+        };
+        let limits = &self.shared.limits;
+        while let Tail::Open(body) = &mut rest.body {
+            let Poll::Ready(frame) = body.as_mut().poll_frame(cx) else {
+                let allowed =
+                    allowed(limits.grace, limits.rate, self.kept.length()).min(limits.deadline);
+                let due = self.shared.clock.instant(rest.call.started + allowed);
+                let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+                // It was set when less had arrived.
+                while timer.as_mut().poll(cx).is_ready() {
+                    if timer.deadline() >= due {
+                        let stop = Stop::at_limit(StatusCode::REQUEST_TIMEOUT, 2);
+                        return Poll::Ready(Some(stop));
+                    }
+                    timer.as_mut().reset(due);
+                }
+                return Poll::Pending;
+            };
+            let said = body.is_end_stream();
+            match frame {
+                None => rest.body = Tail::Ended { said: false },
+                Some(Err(error)) => rest.body = Tail::Broken(Some(error)),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => {
+                        let before = self.kept.length();
+                        let data = self.kept.keep(data);
+                        let room = limits.request.saturating_sub(before);
+                        let stopped = exam.body(data.get(..room).unwrap_or(&data));
+                        if stopped.is_some() {
+                            return Poll::Ready(stopped);
+                        }
+                        if data.len() > room {
+                            let refuses = limits.over_request == OverLimit::Refuse;
+                            return Poll::Ready(
+                                refuses.then(|| Stop::at_limit(StatusCode::PAYLOAD_TOO_LARGE, 2)),
+                            );
+                        }
+                    }
+                    Err(frame) => {
+                        if let Ok(trailers) = frame.into_trailers() {
+                            self.kept.trailers = Some(trailers);
+                        }
+                    }
+                },
+            }
+            if said && let Tail::Open(_) = &rest.body {
+                rest.body = Tail::Ended { said: true };
+            }
+        }
+        Poll::Ready(None)
+    }
+}
+
+/// How long so many bytes may take.
+fn allowed(grace: Duration, bytes_per_second: u64, bytes: usize) -> Duration {
+    let millis = (bytes as u64).saturating_mul(1_000) / bytes_per_second.max(1);
+    grace.saturating_add(Duration::from_millis(millis))
+}

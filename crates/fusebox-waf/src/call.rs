@@ -1,0 +1,176 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use fusebox_core::{Call as Told, EventKind, Outcome, RejectionKind, Timestamp, Verdict};
+use fusebox_http::{Guard, Judgement};
+
+use crate::exam::{Exam, Stop};
+use crate::ruleset::Shared;
+
+/// A call under way: the one event that tells how it ended, and the inspection as long as it goes on.
+///
+/// However it goes away (its end, a drop, a panic that unwinds through it), it is told once.
+#[must_use]
+pub(crate) struct Call {
+    /// `None` once it is over.
+    shared: Option<Arc<Shared>>,
+    pub(crate) started: Timestamp,
+    waited: Duration,
+    /// Whether it was to be refused, and passes all the same.
+    shadowed: bool,
+    /// Where its response is to be inspected too.
+    pub(crate) exam: Option<Box<Exam>>,
+}
+
+/// A refusal: why, and the id of the request.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) stop: Stop,
+    pub(crate) request_id: String,
+}
+
+impl Call {
+    #[inline]
+    pub(crate) fn begin(shared: &Arc<Shared>) -> Self {
+        Self {
+            started: shared.clock.now(),
+            shared: Some(shared.clone()),
+            waited: Duration::ZERO,
+            shadowed: false,
+            exam: None,
+        }
+    }
+
+    /// It waited for its verdict until now.
+    pub(crate) fn waited(&mut self) {
+        if let Some(shared) = &self.shared {
+            self.waited = shared.clock.now().since(self.started);
+        }
+    }
+
+    /// The rules have decided about the request, or about its response. `Some` if it must not pass.
+    pub(crate) fn settle(&mut self, exam: Exam, stop: Option<Stop>) -> Option<Refused> {
+        let Some(shared) = &self.shared else {
+            return None;
+        };
+        let (stop, enforced) = match stop {
+            Some(stop) => {
+                let enforced = shared.mode.enforces_next();
+                (stop, enforced)
+            }
+            // The rules themselves only detect.
+            None => (exam.detected()?, false),
+        };
+        let request_id = exam.close(Some((&stop, enforced)));
+        if !enforced {
+            self.shadowed = true;
+            return None;
+        }
+        let waited = self.waited;
+        if let Some(shared) = self.shared.take() {
+            let told = Told {
+                verdict: Verdict::Refused {
+                    kind: RejectionKind::Forbidden,
+                    enforced: true,
+                },
+                outcome: None,
+                waited,
+                ran: Duration::ZERO,
+            };
+            let at = self.started + waited;
+            shared.reporter.report(at, EventKind::Call(told));
+        }
+        Some(Refused {
+            stop,
+            request_id: request_id.unwrap_or_default(),
+        })
+    }
+
+    /// As [`settle`](Self::settle) about a request: where its response is to be inspected too, the inspection goes on.
+    pub(crate) fn settle_request(&mut self, exam: Exam, stop: Option<Stop>) -> Option<Refused> {
+        if stop.is_none() && exam.detected().is_none() {
+            let looks_on = self
+                .shared
+                .as_ref()
+                .is_some_and(|shared| shared.limits.response.is_some());
+            if looks_on {
+                self.exam = Some(Box::new(exam));
+            } else {
+                exam.close(None);
+            }
+            return None;
+        }
+        self.settle(exam, stop)
+    }
+
+    /// As [`settle`](Self::settle) about a response.
+    pub(crate) fn settle_answer(&mut self, stop: Option<Stop>) -> Option<Refused> {
+        let exam = *self.exam.take()?;
+        if stop.is_none() && exam.detected().is_none() {
+            exam.close(None);
+            return None;
+        }
+        self.settle(exam, stop)
+    }
+
+    /// The call is over. Said again, it changes nothing.
+    #[inline]
+    pub(crate) fn finish(&mut self, outcome: Outcome) {
+        let Some(shared) = self.shared.take() else {
+            return;
+        };
+        let now = shared.clock.now();
+        if let Some(exam) = self.exam.take() {
+            exam.close(None);
+        }
+        if !self.shadowed && self.waited.is_zero() {
+            shared.reporter.report_admitted(self.started, now, outcome);
+            return;
+        }
+        let verdict = if self.shadowed {
+            Verdict::Refused {
+                kind: RejectionKind::Forbidden,
+                enforced: false,
+            }
+        } else {
+            Verdict::Admitted
+        };
+        let told = Told {
+            verdict,
+            outcome: Some(outcome),
+            waited: self.waited,
+            ran: now.since(self.started + self.waited),
+        };
+        shared.reporter.report(now, EventKind::Call(told));
+    }
+}
+
+impl Drop for Call {
+    #[inline]
+    fn drop(&mut self) {
+        if self.shared.is_some() {
+            // The work is dropped by its own panic, or because nobody waits for it any more.
+            self.finish(if std::thread::panicking() {
+                Outcome::Failure
+            } else {
+                Outcome::Cancelled
+            });
+        }
+    }
+}
+
+impl Guard for Call {
+    #[inline]
+    fn finish(mut self, judgement: Judgement) {
+        Self::finish(&mut self, judgement.outcome);
+    }
+}
+
+impl std::fmt::Debug for Call {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Call")
+            .field("over", &self.shared.is_none())
+            .field("shadowed", &self.shadowed)
+            .finish_non_exhaustive()
+    }
+}

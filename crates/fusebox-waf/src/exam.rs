@@ -1,0 +1,443 @@
+//! One request, and perhaps its response, on their way through the rules.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fusebox_http::Protocol;
+use fusebox_http::identity::PeerAddr;
+use fusebox_seclang::{Action, Interruption, Slice, Transaction};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Version};
+use http_body::Body;
+use tokio::time::Instant;
+
+use crate::config::{Compressed, OverLimit, OverTime};
+use crate::incident::{Decision, Finding, Incident};
+use crate::ruleset::Shared;
+
+/// About a millisecond of work: what other tasks of the thread wait for at most.
+const SLICE: u64 = 256 << 10;
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Longer than any id in use; what is longer is not repeated.
+const LONGEST_ID: usize = 64;
+/// Where the scores of the built-in rules and of the CRS are.
+const SCORES: [&str; 2] = ["fusebox_score", "blocking_inbound_anomaly_score"];
+
+/// Why a request or a response must not pass.
+#[derive(Clone, Debug)]
+pub(crate) struct Stop {
+    pub(crate) status: StatusCode,
+    pub(crate) location: Option<HeaderValue>,
+    rule_id: u32,
+    phase: u8,
+}
+
+impl Stop {
+    /// A limit of the layer.
+    pub(crate) const fn at_limit(status: StatusCode, phase: u8) -> Self {
+        Self {
+            status,
+            location: None,
+            rule_id: 0,
+            phase,
+        }
+    }
+
+    fn of(interruption: &Interruption) -> Self {
+        let (status, location) = match interruption.action() {
+            Action::Deny { status } => (*status, None),
+            // The value is refused if a client got a line end into it.
+            Action::Redirect { status, location } => match HeaderValue::from_bytes(location) {
+                Ok(location) => (*status, Some(location)),
+                Err(_) => (403, None),
+            },
+            // A layer cannot close the connection.
+            _ => (403, None),
+        };
+        let status = StatusCode::from_u16(status).ok();
+        // An informational answer would leave the client waiting.
+        let status = status.filter(|status| !status.is_informational());
+        Self {
+            status: status.unwrap_or(StatusCode::FORBIDDEN),
+            location,
+            rule_id: interruption.rule_id(),
+            phase: interruption.phase(),
+        }
+    }
+}
+
+/// How far an inspection came.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// There is more to do: let others run first.
+    More,
+    Pass,
+    Stop(Stop),
+}
+
+/// What is to be done about a body.
+pub(crate) enum Look {
+    /// The rules cannot look at it.
+    Past,
+    Into,
+    Refuse(Stop),
+}
+
+pub(crate) struct Exam {
+    tx: Transaction,
+    shared: Arc<Shared>,
+    brought_id: Option<HeaderValue>,
+    spent: Duration,
+}
+
+impl Exam {
+    /// Shows the rules the head of a request, and runs phase 1.
+    pub(crate) fn begin<B>(shared: &Arc<Shared>, request: &Request<B>) -> (Self, Option<Stop>) {
+        let mut tx = shared.transaction();
+        show_head(&mut tx, shared, request);
+        let stop = tx.end_request_headers().as_ref().map(Stop::of);
+        let exam = Self {
+            tx,
+            shared: shared.clone(),
+            brought_id: request.headers().get(REQUEST_ID).cloned(),
+            spent: Duration::ZERO,
+        };
+        (exam, stop)
+    }
+
+    /// Whether the body is to be read before the inner service sees the request.
+    pub(crate) fn look<B: Body>(&self, request: &Request<B>, protocol: Protocol) -> Look {
+        let (limits, headers) = (&self.shared.limits, request.headers());
+        // The streams of gRPC and of tunnels have no end to wait for.
+        if request.body().is_end_stream()
+            || protocol != Protocol::Http
+            || request.method() == Method::CONNECT
+            || !self.tx.wants_request_body()
+            || !is_readable(headers)
+        {
+            return Look::Past;
+        }
+        if is_coded(headers) {
+            return match limits.compressed {
+                Compressed::Refuse => {
+                    Look::Refuse(Stop::at_limit(StatusCode::UNSUPPORTED_MEDIA_TYPE, 2))
+                }
+                Compressed::Pass => Look::Past,
+            };
+        }
+        let announced = request.body().size_hint().lower();
+        if announced > limits.request as u64 && limits.over_request == OverLimit::Refuse {
+            return Look::Refuse(Stop::at_limit(StatusCode::PAYLOAD_TOO_LARGE, 2));
+        }
+        Look::Into
+    }
+
+    /// Shows the rules more of the request's body.
+    pub(crate) fn body(&mut self, bytes: &[u8]) -> Option<Stop> {
+        self.tx.request_body(bytes).as_ref().map(Stop::of)
+    }
+
+    /// Phase 2, a slice of it.
+    pub(crate) fn request_slice(&mut self) -> Step {
+        Self::step(self.tx.end_request_body_slice(SLICE))
+    }
+
+    fn step(slice: Slice) -> Step {
+        match slice {
+            Slice::More => Step::More,
+            Slice::Done(None) => Step::Pass,
+            Slice::Done(Some(stopped)) => Step::Stop(Stop::of(&stopped)),
+        }
+    }
+
+    /// A slice that counts towards the time budget.
+    pub(crate) fn timed(&mut self, slice: impl FnOnce(&mut Self) -> Step, phase: u8) -> Step {
+        let start = Instant::now();
+        let step = slice(self);
+        self.spent += start.elapsed();
+        match step {
+            Step::More if self.spent > self.shared.limits.budget => {
+                match self.shared.limits.over_time {
+                    OverTime::Refuse => {
+                        Step::Stop(Stop::at_limit(StatusCode::SERVICE_UNAVAILABLE, phase))
+                    }
+                    OverTime::Pass => Step::Pass,
+                }
+            }
+            step => step,
+        }
+    }
+
+    /// Shows the rules the head of a response, and runs phase 3.
+    pub(crate) fn answer_head<B>(&mut self, response: &http::Response<B>) -> Option<Stop> {
+        let tx = &mut self.tx;
+        tx.response_line(response.status().as_u16(), protocol(response.version()));
+        for (name, value) in response.headers() {
+            tx.response_header(name.as_str().as_bytes(), value.as_bytes());
+        }
+        tx.end_response_headers().as_ref().map(Stop::of)
+    }
+
+    /// Whether the body of the response is to be held until it is decided about.
+    pub(crate) fn looks_into_answer<B: Body>(&self, response: &http::Response<B>) -> bool {
+        let kind = response.headers().get(CONTENT_TYPE);
+        let is_stream =
+            kind.is_some_and(|kind| essence(kind).eq_ignore_ascii_case(b"text/event-stream"));
+        !response.body().is_end_stream()
+            && !is_stream
+            && !is_coded(response.headers())
+            && self.tx.wants_response_body()
+    }
+
+    /// How much of a response's body is looked at, and what becomes of a longer one.
+    pub(crate) fn answer_limit(&self) -> Option<(usize, OverLimit)> {
+        self.shared.limits.response
+    }
+
+    /// Shows the rules more of the response's body.
+    pub(crate) fn answer_body(&mut self, bytes: &[u8]) -> Option<Stop> {
+        self.tx.response_body(bytes).as_ref().map(Stop::of)
+    }
+
+    /// Phase 4, a slice of it.
+    pub(crate) fn answer_slice(&mut self) -> Step {
+        Self::step(self.tx.end_response_body_slice(SLICE))
+    }
+
+    /// What the rules would have stopped, if `SecRuleEngine` only detects.
+    pub(crate) fn detected(&self) -> Option<Stop> {
+        self.tx.detected().as_ref().map(Stop::of)
+    }
+
+    /// The id that client and log are told: the request's own if it is one, else a new one.
+    fn request_id(&self) -> String {
+        let brought = self.brought_id.as_ref().and_then(|id| id.to_str().ok());
+        let is_id = |id: &&str| {
+            (1..=LONGEST_ID).contains(&id.len())
+                && id
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+        };
+        match brought.filter(is_id) {
+            Some(id) => id.to_owned(),
+            None => self.shared.request_id(),
+        }
+    }
+
+    /// Ends the inspection: phase 5, and whatever is to be told of it. The id of the request, if there was anything to tell.
+    pub(crate) fn close(mut self, decided: Option<(&Stop, bool)>) -> Option<String> {
+        self.tx.finish();
+        let logged = |found: &fusebox_seclang::Match<'_>| found.is_logged() || found.is_audited();
+        for found in self.tx.matches().filter(logged) {
+            self.shared.hit(found.rule_id());
+        }
+        if decided.is_none() && !self.tx.matches().any(|found| logged(&found)) {
+            return None;
+        }
+        let request_id = self.request_id();
+        let traced = tracing::enabled!(target: "fusebox::waf", tracing::Level::DEBUG);
+        if self.shared.listeners.is_empty() && !traced {
+            return Some(request_id);
+        }
+        let values = self.shared.limits.values;
+        let findings: Vec<_> = self
+            .tx
+            .matches()
+            .filter(logged)
+            .map(|found| Finding::of(&found, values))
+            .collect();
+        let mut score = 0;
+        for name in SCORES {
+            score = score.max(self.tx.score(name));
+        }
+        let incident = Incident {
+            policy: self.shared.name(),
+            request_id: &request_id,
+            decision: decided.map(|(stop, enforced)| Decision {
+                rule_id: stop.rule_id,
+                phase: stop.phase,
+                status: stop.status,
+                enforced,
+            }),
+            score,
+            findings: &findings,
+        };
+        trace(&incident);
+        for listener in &self.shared.listeners {
+            listener.on_incident(&incident);
+        }
+        Some(request_id)
+    }
+}
+
+fn trace(incident: &Incident<'_>) {
+    for finding in incident.findings {
+        tracing::debug!(
+            target: "fusebox::waf",
+            policy = %incident.policy,
+            request_id = incident.request_id,
+            rule_id = finding.rule_id,
+            severity = finding.severity,
+            on = finding.target,
+            value = finding.value,
+            enforced = incident.decision.is_some_and(|decision| decision.enforced),
+            score = incident.score,
+            "{}", finding.message
+        );
+    }
+}
+
+fn show_head<B>(tx: &mut Transaction, shared: &Shared, request: &Request<B>) {
+    let (headers, extensions) = (request.headers(), request.extensions());
+    if let Ok(Some(client)) = shared.clients.resolve(headers, extensions)
+        && let Some(address) = client.address()
+    {
+        let peer = extensions.get::<PeerAddr>().map(|peer| peer.0);
+        let port = peer
+            .filter(|peer| peer.ip() == address)
+            .map_or(0, |peer| peer.port());
+        // Which of its addresses the server was reached under, nobody tells a layer.
+        let server = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+        tx.connection(SocketAddr::new(address, port), server);
+    }
+    let uri = request.uri();
+    let method = request.method().as_str().as_bytes();
+    let version = protocol(request.version());
+    let is_old = request.version() <= Version::HTTP_11;
+    match uri.path_and_query() {
+        // In HTTP/2 every request has scheme and authority, each in a field of its own; in HTTP/1 they were in the line.
+        Some(_) if is_old && uri.scheme().is_some() => {
+            tx.request_line(method, uri.to_string().as_bytes(), version);
+        }
+        Some(path) => tx.request_line(method, path.as_str().as_bytes(), version),
+        None => {
+            let authority = uri.authority().map_or("", http::uri::Authority::as_str);
+            tx.request_line(method, authority.as_bytes(), version);
+        }
+    }
+    if let Some(authority) = uri.authority()
+        && !headers.contains_key(HOST)
+    {
+        // What HTTP/2 calls `:authority` (RFC 9113, section 8.3.1).
+        tx.request_header(b"host", authority.as_str().as_bytes());
+    }
+    for (name, value) in headers {
+        tx.request_header(name.as_str().as_bytes(), value.as_bytes());
+    }
+}
+
+fn protocol(version: Version) -> &'static [u8] {
+    match version {
+        Version::HTTP_09 => b"HTTP/0.9",
+        Version::HTTP_10 => b"HTTP/1.0",
+        Version::HTTP_2 => b"HTTP/2.0",
+        Version::HTTP_3 => b"HTTP/3.0",
+        _ => b"HTTP/1.1",
+    }
+}
+
+/// The content type without its parameters.
+fn essence(kind: &HeaderValue) -> &[u8] {
+    let kind = kind
+        .as_bytes()
+        .split(|byte| matches!(byte, b';' | b','))
+        .next();
+    kind.unwrap_or_default().trim_ascii()
+}
+
+/// Whether rules can look into a body of this content type: forms, multipart, JSON, XML, text. One that does not say what it is,
+/// or says it twice, may be any of these.
+fn is_readable(headers: &HeaderMap) -> bool {
+    let mut kinds = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(kind), None) = (kinds.next(), kinds.next()) else {
+        return true;
+    };
+    let kind = essence(kind).to_ascii_lowercase();
+    let Some(slash) = kind.iter().position(|byte| *byte == b'/') else {
+        return true;
+    };
+    let (family, member) = kind.split_at(slash);
+    match family {
+        b"text" | b"multipart" => true,
+        b"application" => {
+            member == b"/x-www-form-urlencoded"
+                || member == b"/graphql"
+                || member.ends_with(b"json")
+                || member.ends_with(b"xml")
+        }
+        b"image" => member.ends_with(b"xml"),
+        b"audio" | b"video" | b"font" | b"model" => false,
+        _ => true,
+    }
+}
+
+/// Whether a content coding is on the body.
+fn is_coded(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(CONTENT_ENCODING).iter();
+    codings.any(|coding| {
+        !coding
+            .as_bytes()
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"identity")
+    })
+}
+
+impl std::fmt::Debug for Exam {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exam").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[test]
+    fn bodies_are_looked_into_where_rules_can_read_them_or_nobody_knows() {
+        for kind in [
+            "application/x-www-form-urlencoded",
+            "Multipart/Form-Data; boundary=x",
+            "application/json;charset=utf-8",
+            "application/vnd.api+JSON",
+            "application/soap+xml",
+            "image/svg+xml",
+            "text/plain",
+            "nonsense",
+            "unheard/of",
+            "",
+        ] {
+            assert!(is_readable(&headers(&[("content-type", kind)])), "{kind}");
+        }
+        for kind in ["application/octet-stream", "image/png", "video/mp4"] {
+            assert!(!is_readable(&headers(&[("content-type", kind)])), "{kind}");
+        }
+        assert!(is_readable(&HeaderMap::new()));
+        let twice = [("content-type", "image/png"), ("content-type", "image/png")];
+        assert!(is_readable(&headers(&twice)));
+    }
+
+    #[test]
+    fn every_coding_but_identity_hides_a_body() {
+        for (coding, hides) in [
+            ("gzip", true),
+            ("identity", false),
+            ("Identity ", false),
+            ("identity, br", true),
+        ] {
+            assert_eq!(
+                is_coded(&headers(&[("content-encoding", coding)])),
+                hides,
+                "{coding}"
+            );
+        }
+    }
+}
