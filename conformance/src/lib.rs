@@ -8,9 +8,11 @@
 //! other engines: one of them needs a C library of the machine, and the workspace must build without.
 
 mod backend;
+mod benign;
 mod engine;
 mod format;
 mod judge;
+mod own;
 mod request;
 mod seclang;
 mod suite;
@@ -31,12 +33,17 @@ pub use crate::suite::Rules;
 
 const HELP: &str = "\
 fusebox-conformance [--rules DIR] [--tests DIR] [--fails] [--only ID] [--engine NAME]
+fusebox-conformance --core [--rules DIR] [--tests DIR] [--fails] [--only ID] [--strict] [--from DIR]
 
   --rules DIR     the Core Rule Set: its folder, or the folder of its *.conf
   --tests DIR     the tests: the folder of the rule set, or any folder with go-ftw YAML below it
   --fails         prints every stage that failed, and why
   --only ID       runs the tests whose id begins so: 942100, 942100-3
   --engine NAME   seclang (the default), libmodsecurity, zentinel
+  --core          fusebox's own rules instead: how many of the attacks they block, and how much that is none; the levels of the
+                  attacks are read from the Core Rule Set
+  --strict        its level two
+  --from DIR      its rules from files instead of those that are built in
 
 Without DIR: the folder that FUSEBOX_CRS names, or ../shared/crs.
 Exit code: 0 when every stage passed, 1 when one failed, 2 when there was nothing to check.
@@ -67,6 +74,9 @@ struct Options {
     fails: bool,
     only: Option<String>,
     engine: Option<String>,
+    core: bool,
+    strict: bool,
+    from: Option<PathBuf>,
 }
 
 impl Options {
@@ -80,6 +90,9 @@ impl Options {
                 Arg::Long("fails") => options.fails = true,
                 Arg::Long("only") => options.only = Some(parser.value()?.string()?),
                 Arg::Long("engine") => options.engine = Some(parser.value()?.string()?),
+                Arg::Long("core") => options.core = true,
+                Arg::Long("strict") => options.strict = true,
+                Arg::Long("from") => options.from = Some(PathBuf::from(parser.value()?)),
                 Arg::Short('h') | Arg::Long("help") => return Ok(None),
                 other => return Err(other.unexpected().into()),
             }
@@ -97,6 +110,22 @@ fn run(options: &Options, peers: &[(&str, Loader)]) -> Result<ExitCode> {
         );
         return Ok(ExitCode::from(UNCHECKED));
     };
+    if options.core {
+        let is_met = own::run(
+            &suite,
+            &own::Options {
+                fails: options.fails,
+                only: options.only.as_deref(),
+                from: options.from.clone(),
+                strict: options.strict,
+            },
+        )?;
+        return Ok(if is_met {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        });
+    }
     let name = options.engine.as_deref().unwrap_or(seclang::NAME);
     let mut engine = engine::load(name, &suite.rules, peers)?;
     let count = check(&suite, engine.as_mut(), options)?;

@@ -17,6 +17,8 @@ pub(crate) struct Options {
     pub(crate) fails: bool,
     pub(crate) only: Option<String>,
     pub(crate) engine: Option<String>,
+    pub(crate) core: bool,
+    pub(crate) strict: bool,
 }
 
 impl Options {
@@ -29,6 +31,8 @@ impl Options {
                 Arg::Long("fails") => options.fails = true,
                 Arg::Long("only") => options.only = Some(parser.value()?.string()?),
                 Arg::Long("engine") => options.engine = Some(parser.value()?.string()?),
+                Arg::Long("core") => options.core = true,
+                Arg::Long("strict") => options.strict = true,
                 other => return Err(other.unexpected().into()),
             }
         }
@@ -61,8 +65,14 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
             program = program.args([flag, word]);
         }
     }
-    if options.fails {
-        program = program.arg("--fails");
+    for (flag, asked) in [
+        ("--fails", options.fails),
+        ("--core", options.core),
+        ("--strict", options.strict),
+    ] {
+        if asked {
+            program = program.arg(flag);
+        }
     }
     let status = program.status()?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
