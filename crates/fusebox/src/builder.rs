@@ -1,11 +1,14 @@
 use tower::ServiceBuilder;
 #[cfg(any(
+    feature = "blackhole",
     feature = "bulkhead",
     feature = "circuit-breaker",
     feature = "rate-limit"
 ))]
 use tower_layer::Stack;
 
+#[cfg(feature = "blackhole")]
+use crate::blackhole::BlackholeLayer;
 #[cfg(feature = "bulkhead")]
 use crate::bulkhead::{BulkheadLayer, Compartment};
 #[cfg(feature = "circuit-breaker")]
@@ -30,6 +33,12 @@ use crate::rate_limit::RateLimitLayer;
 /// # }
 /// ```
 pub trait ServiceBuilderExt<L>: sealed::Sealed + Sized {
+    /// Lets peers that misbehave vanish; see [`blackhole`](crate::blackhole).
+    ///
+    /// Takes the layer: what counts as a strike is its business, and one jail may have several.
+    #[cfg(feature = "blackhole")]
+    fn blackhole(self, layer: BlackholeLayer) -> ServiceBuilder<Stack<BlackholeLayer, L>>;
+
     /// Puts the service into a compartment; see [`bulkhead`](crate::bulkhead).
     #[cfg(feature = "bulkhead")]
     fn bulkhead(self, compartment: &Compartment) -> ServiceBuilder<Stack<BulkheadLayer, L>>;
@@ -41,13 +50,18 @@ pub trait ServiceBuilderExt<L>: sealed::Sealed + Sized {
     /// Counts what each client spends; see [`rate_limit`](crate::rate_limit).
     ///
     /// Takes the layer, not the handle: who counts as a client is the layer's business, and one limiter
-    /// may stand in several places.
+    /// may stand in several places. Not called `rate_limit`, because `ServiceBuilder` has a method of that
+    /// name as soon as anyone in the build turns tower's feature `limit` on, and it would win.
     #[cfg(feature = "rate-limit")]
-    fn rate_limit<S>(self, layer: RateLimitLayer<S>)
-    -> ServiceBuilder<Stack<RateLimitLayer<S>, L>>;
+    fn quota<S>(self, layer: RateLimitLayer<S>) -> ServiceBuilder<Stack<RateLimitLayer<S>, L>>;
 }
 
 impl<L> ServiceBuilderExt<L> for ServiceBuilder<L> {
+    #[cfg(feature = "blackhole")]
+    fn blackhole(self, layer: BlackholeLayer) -> ServiceBuilder<Stack<BlackholeLayer, L>> {
+        self.layer(layer)
+    }
+
     #[cfg(feature = "bulkhead")]
     fn bulkhead(self, compartment: &Compartment) -> ServiceBuilder<Stack<BulkheadLayer, L>> {
         self.layer(compartment.layer())
@@ -59,10 +73,7 @@ impl<L> ServiceBuilderExt<L> for ServiceBuilder<L> {
     }
 
     #[cfg(feature = "rate-limit")]
-    fn rate_limit<S>(
-        self,
-        layer: RateLimitLayer<S>,
-    ) -> ServiceBuilder<Stack<RateLimitLayer<S>, L>> {
+    fn quota<S>(self, layer: RateLimitLayer<S>) -> ServiceBuilder<Stack<RateLimitLayer<S>, L>> {
         self.layer(layer)
     }
 }

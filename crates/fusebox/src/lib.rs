@@ -6,6 +6,7 @@
 //!
 //! | module (feature) | layer | answers | the caller then sees |
 //! | --- | --- | --- | --- |
+//! | [`blackhole`] | [`BlackholeLayer`](blackhole::BlackholeLayer) | "this peer has misbehaved often enough" | nothing: the connection is closed, trickled, or 403 |
 //! | [`rate_limit`] | [`RateLimitLayer`](rate_limit::RateLimitLayer) | "this client has spent its quota" | 429, or gRPC `RESOURCE_EXHAUSTED`, with when to come back |
 //! | [`bulkhead`] | [`BulkheadLayer`](bulkhead::BulkheadLayer) | "this compartment is full" | 503, or gRPC `RESOURCE_EXHAUSTED` |
 //! | [`circuit_breaker`] | [`CircuitBreakerLayer`](circuit_breaker::CircuitBreakerLayer) | "this dependency is down" | 503, or gRPC `UNAVAILABLE`, at once |
@@ -33,7 +34,7 @@
 //!     .route("/reports", get(|| async { "a long one" }))
 //!     .route_layer(ServiceBuilder::new().bulkhead(&reports))
 //!     // Around everything. The peer is the client: this service is directly exposed.
-//!     .layer(ServiceBuilder::new().rate_limit(
+//!     .layer(ServiceBuilder::new().quota(
 //!         clients.layer().keyed_by(KeyBy::Client(IdentityResolver::peer_only())),
 //!     ));
 //!
@@ -111,11 +112,13 @@
 //!
 //! | feature | adds |
 //! | --- | --- |
+//! | `blackhole` (default) | [`blackhole`] |
 //! | `bulkhead` (default) | [`bulkhead`] |
 //! | `circuit-breaker` (default) | [`circuit_breaker`] |
 //! | `rate-limit` (default) | [`rate_limit`] |
 //! | `connections` | `bulkhead::connections`: a cap on open connections, for connectors |
-//! | `axum` | client identity from axum's `ConnectInfo` |
+//! | `nftables` | `blackhole::nftables`: the jail mirrored into the kernel's firewall (Linux) |
+//! | `axum` | client identity from axum's `ConnectInfo`; `blackhole::BlackholeListener` |
 //! | `tonic` | client identity from tonic's `TcpConnectInfo` |
 //! | `serde` | snapshots and identities serialise |
 
@@ -123,6 +126,8 @@ mod builder;
 pub mod prelude;
 
 pub use builder::ServiceBuilderExt;
+#[cfg(feature = "blackhole")]
+pub use fusebox_blackhole as blackhole;
 #[cfg(feature = "bulkhead")]
 pub use fusebox_bulkhead as bulkhead;
 #[cfg(feature = "circuit-breaker")]

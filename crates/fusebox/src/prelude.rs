@@ -6,6 +6,8 @@
 pub use crate::identity::{IdentityConfig, IdentityResolver};
 pub use crate::{CallError, Live, Mode, Registry, Rejection, RejectionKind, ServiceBuilderExt};
 
+#[cfg(feature = "blackhole")]
+pub use fusebox_blackhole::{BlackholeConfig, BlackholeLayer, Jail, JailConfig};
 #[cfg(feature = "bulkhead")]
 pub use fusebox_bulkhead::{BulkheadLayer, Compartment};
 #[cfg(feature = "circuit-breaker")]
