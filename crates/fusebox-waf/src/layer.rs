@@ -15,15 +15,14 @@ use crate::{ConfigError, Ruleset, Waf};
 /// ```
 /// use std::convert::Infallible;
 /// use bytes::Bytes;
-/// use fusebox_waf::WafLayer;
+/// use fusebox_waf::{InspectedBody, WafLayer};
 /// use http::{Request, Response};
-/// use http_body::Body;
 /// use http_body_util::Full;
 /// use tower::{ServiceBuilder, ServiceExt, service_fn};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// async fn search<B>(_: Request<B>) -> Result<Response<Full<Bytes>>, Infallible> {
+/// async fn search(_: Request<InspectedBody<Full<Bytes>>>) -> Result<Response<Full<Bytes>>, Infallible> {
 ///     Ok(Response::new(Full::from("found")))
 /// }
 ///
@@ -39,6 +38,8 @@ use crate::{ConfigError, Ruleset, Waf};
 /// };
 /// let answer = service.clone().oneshot(get("/search?q=red+shoes")?).await?;
 /// assert_eq!(answer.status(), 200);
+/// let attack = service.oneshot(get("/search?q=1'+union+select+password+from+users--")?).await?;
+/// assert_eq!(attack.status(), 403);
 /// # Ok(())
 /// # }
 /// ```

@@ -7,13 +7,12 @@
 //! ```
 //! use std::convert::Infallible;
 //! use bytes::Bytes;
-//! use fusebox_waf::{Ruleset, rule};
+//! use fusebox_waf::{InspectedBody, Ruleset, rule};
 //! use http::{Request, Response};
-//! use http_body::Body;
 //! use http_body_util::Full;
 //! use tower::{ServiceBuilder, ServiceExt, service_fn};
 //!
-//! # async fn shop<B>(_: Request<B>) -> Result<Response<Full<Bytes>>, Infallible> {
+//! # async fn shop(_: Request<InspectedBody<Full<Bytes>>>) -> Result<Response<Full<Bytes>>, Infallible> {
 //! #     Ok(Response::new(Full::from("sold")))
 //! # }
 //! # #[tokio::main(flavor = "current_thread")]
