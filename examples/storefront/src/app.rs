@@ -1,6 +1,6 @@
 //! The shop, put together.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -189,6 +189,12 @@ impl Shop {
     /// Everything that answers requests.
     pub fn router(&self) -> Router {
         self.router.clone()
+    }
+
+    /// Where the shop's own authoriser listens, if it has one.
+    #[must_use]
+    pub fn authoriser(&self) -> Option<SocketAddr> {
+        self.authoriser.as_ref().map(Running::address)
     }
 
     /// Finishes what is under way and closes the database.

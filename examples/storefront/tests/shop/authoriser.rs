@@ -6,6 +6,7 @@ use fusebox_example_grpc::{
 };
 use storefront::{app::Settings, db::Database};
 use tokio::{
+    net::TcpStream,
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -194,6 +195,21 @@ async fn of_two_bodies_that_race_for_a_key_the_one_that_is_paid_is_the_one_that_
     assert_eq!(scene.desk.number(matching).await, 1);
     assert_eq!(scene.written().await, (1, 1));
     scene.desk.shop.close().await;
+}
+
+#[tokio::test]
+async fn the_shops_own_authoriser_ends_with_the_shop() {
+    let desk = Desk::with(EVERY_PROTECTION[2]).await;
+    let address = desk.shop.authoriser().unwrap();
+    assert!(TcpStream::connect(address).await.is_ok());
+    desk.shop.close().await;
+    // Its listener goes with its runtime, which nobody waits for.
+    let gone = async {
+        while TcpStream::connect(address).await.is_ok() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, gone).await.unwrap();
 }
 
 #[tokio::test]
