@@ -3,7 +3,8 @@ use tower::ServiceBuilder;
     feature = "blackhole",
     feature = "bulkhead",
     feature = "circuit-breaker",
-    feature = "rate-limit"
+    feature = "rate-limit",
+    feature = "waf"
 ))]
 use tower_layer::Stack;
 
@@ -15,6 +16,8 @@ use crate::bulkhead::{BulkheadLayer, Compartment};
 use crate::circuit_breaker::{Breaker, CircuitBreakerLayer};
 #[cfg(feature = "rate-limit")]
 use crate::rate_limit::RateLimitLayer;
+#[cfg(feature = "waf")]
+use crate::waf::WafLayer;
 
 /// Adds the fusebox layers to [`tower::ServiceBuilder`].
 ///
@@ -54,6 +57,12 @@ pub trait ServiceBuilderExt<L>: sealed::Sealed + Sized {
     /// name as soon as anyone in the build turns tower's feature `limit` on, and it would win.
     #[cfg(feature = "rate-limit")]
     fn quota<S>(self, layer: RateLimitLayer<S>) -> ServiceBuilder<Stack<RateLimitLayer<S>, L>>;
+
+    /// Looks for attacks; see [`waf`](crate::waf).
+    ///
+    /// Takes the layer: how refusals are answered is its business, and one rule set may stand in several places.
+    #[cfg(feature = "waf")]
+    fn waf(self, layer: WafLayer) -> ServiceBuilder<Stack<WafLayer, L>>;
 }
 
 impl<L> ServiceBuilderExt<L> for ServiceBuilder<L> {
@@ -74,6 +83,11 @@ impl<L> ServiceBuilderExt<L> for ServiceBuilder<L> {
 
     #[cfg(feature = "rate-limit")]
     fn quota<S>(self, layer: RateLimitLayer<S>) -> ServiceBuilder<Stack<RateLimitLayer<S>, L>> {
+        self.layer(layer)
+    }
+
+    #[cfg(feature = "waf")]
+    fn waf(self, layer: WafLayer) -> ServiceBuilder<Stack<WafLayer, L>> {
         self.layer(layer)
     }
 }

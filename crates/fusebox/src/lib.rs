@@ -8,6 +8,7 @@
 //! | --- | --- | --- | --- |
 //! | [`blackhole`] | [`BlackholeLayer`](blackhole::BlackholeLayer) | "this peer has misbehaved often enough" | nothing: the connection is closed, trickled, or 403 |
 //! | [`rate_limit`] | [`RateLimitLayer`](rate_limit::RateLimitLayer) | "this client has spent its quota" | 429, or gRPC `RESOURCE_EXHAUSTED`, with when to come back |
+//! | [`waf`] | [`WafLayer`](waf::WafLayer) | "this request is an attack" | 403, or gRPC `PERMISSION_DENIED` |
 //! | [`bulkhead`] | [`BulkheadLayer`](bulkhead::BulkheadLayer) | "this compartment is full" | 503, or gRPC `RESOURCE_EXHAUSTED` |
 //! | [`circuit_breaker`] | [`CircuitBreakerLayer`](circuit_breaker::CircuitBreakerLayer) | "this dependency is down" | 503, or gRPC `UNAVAILABLE`, at once |
 //!
@@ -34,9 +35,11 @@
 //!     .route("/reports", get(|| async { "a long one" }))
 //!     .route_layer(ServiceBuilder::new().bulkhead(&reports))
 //!     // Around everything. The peer is the client: this service is directly exposed.
-//!     .layer(ServiceBuilder::new().quota(
-//!         clients.layer().keyed_by(KeyBy::Client(IdentityResolver::peer_only())),
-//!     ));
+//!     .layer(
+//!         ServiceBuilder::new()
+//!             .quota(clients.layer().keyed_by(KeyBy::Client(IdentityResolver::peer_only())))
+//!             .waf(WafLayer::core()?),
+//!     );
 //!
 //! // At 3 a.m.: look, and steer, while traffic flows.
 //! assert_eq!(reports.snapshot().in_flight, 0);
@@ -116,6 +119,7 @@
 //! | `bulkhead` (default) | [`bulkhead`] |
 //! | `circuit-breaker` (default) | [`circuit_breaker`] |
 //! | `rate-limit` (default) | [`rate_limit`] |
+//! | `waf` (default) | [`waf`] |
 //! | `connections` | `bulkhead::connections`: a cap on open connections, for connectors |
 //! | `nftables` | `blackhole::nftables`: the jail mirrored into the kernel's firewall (Linux) |
 //! | `axum` | client identity from axum's `ConnectInfo`; `blackhole::BlackholeListener` |
@@ -141,6 +145,8 @@ pub use fusebox_http as http;
 pub use fusebox_http::identity;
 #[cfg(feature = "rate-limit")]
 pub use fusebox_rate_limit as rate_limit;
+#[cfg(feature = "waf")]
+pub use fusebox_waf as waf;
 
 /// The examples of the README, compiled and run.
 #[cfg(all(doctest, feature = "bulkhead"))]

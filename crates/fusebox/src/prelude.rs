@@ -14,3 +14,5 @@ pub use fusebox_bulkhead::{BulkheadLayer, Compartment};
 pub use fusebox_circuit_breaker::{Breaker, CircuitBreakerLayer};
 #[cfg(feature = "rate-limit")]
 pub use fusebox_rate_limit::{Policy, Quota, RateLimitLayer, RateLimiter};
+#[cfg(feature = "waf")]
+pub use fusebox_waf::{Ruleset, WafLayer};
