@@ -30,6 +30,9 @@ const PANEL: &str = "fusebox-panel";
 const TESTKIT: &str = "fusebox-testkit";
 const FUSEBOX: &str = "fusebox";
 
+/// What the name of an example begins with that others build on.
+const EXAMPLE: &str = "fusebox-example-";
+
 /// From the ground up.
 const PLACES: &[Place] = &[
     place(CORE, &[]),
@@ -71,11 +74,16 @@ fn violations_of(package: &Package) -> Vec<String> {
         .iter()
         .filter(|dependency| dependency.name != package.name);
     if !package.is_library() {
-        // The programs at the edge (examples, benches, tests) may use every library. The one exception is this one:
-        // it must compile when the libraries do not.
+        // The programs at the edge (examples, benches, tests) may use every library, and an example may build on
+        // another one. The one exception is this one: it must compile when the libraries do not.
         let is_xtask = package.name == "xtask";
+        let is_example = package.folder.starts_with("examples");
         return members
-            .filter(|dependency| is_xtask || place_of(&dependency.name).is_none())
+            .filter(|dependency| {
+                let may_use = place_of(&dependency.name).is_some()
+                    || is_example && dependency.name.starts_with(EXAMPLE);
+                is_xtask || !may_use
+            })
             .map(|dependency| against(package, &dependency.name))
             .collect();
     }
@@ -142,6 +150,7 @@ mod tests {
             ("crates/fusebox-waf", &[CORE, HTTP, SECLANG]),
             ("crates/fusebox", &[CORE, HTTP, BULKHEAD, WAF]),
             ("examples/storefront", &[FUSEBOX, BULKHEAD]),
+            ("examples/storefront", &["fusebox-example-grpc"]),
         ] {
             assert_eq!(violations_in(folder, uses, &[]), 0, "{folder}");
         }
@@ -177,6 +186,7 @@ mod tests {
     #[test]
     fn nothing_depends_on_a_program() {
         assert_eq!(violations_in("tests", &["storefront"], &[]), 1);
+        assert_eq!(violations_in("tests", &["fusebox-example-grpc"], &[]), 1);
         assert_eq!(violations_in("crates/fusebox", &["xtask"], &[]), 1);
     }
 
