@@ -322,6 +322,15 @@ fn request(method: &[u8], uri: Vec<u8>, content_type: Option<&str>, body: Vec<u8
         ("Accept-Language", "en-GB,en;q=0.7,de;q=0.3"),
         ("Accept-Encoding", "gzip, deflate, br, zstd"),
         ("Referer", "https://shop.example/items?sort=price&page=2"),
+        ("Sec-CH-UA", "\"Chromium\";v=\"128\", \"Not;A=Brand\";v=\"24\", \"Google Chrome\";v=\"128\""),
+        ("Sec-CH-UA-Platform", "\"Linux\""),
+        ("Sec-Fetch-Mode", "navigate"),
+        ("If-None-Match", "W/\"5e-18f3c2a\", \"a1b2\""),
+        ("If-Modified-Since", "Tue, 24 Nov 2026 12:00:00 GMT"),
+        ("Authorization", "Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"),
+        ("X-Forwarded-For", "203.0.113.7, 2001:db8::1"),
+        ("Traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+        ("Baggage", "user=o%27neill,region=eu;ttl=30"),
         ("Cookie", "session=6f1c0f2e9b; theme=dark; _ga=GA1.2.1234567890.1700000000; consent=%7B%22a%22%3Atrue%7D"),
     ]
     .map(|(name, value)| (name.into(), value.into()))

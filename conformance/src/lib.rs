@@ -118,6 +118,7 @@ fn run(options: &Options, peers: &[(&str, Loader)]) -> Result<ExitCode> {
                 only: options.only.as_deref(),
                 from: options.from.clone(),
                 strict: options.strict,
+                without_harmless: false,
             },
         )?;
         return Ok(if is_met {

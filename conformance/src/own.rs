@@ -25,6 +25,8 @@ pub(crate) struct Options<'a> {
     pub(crate) from: Option<PathBuf>,
     /// Level two.
     pub(crate) strict: bool,
+    /// Not the harmless requests, which take their time where nothing is optimised.
+    pub(crate) without_harmless: bool,
 }
 
 /// Whether both targets are met.
@@ -84,7 +86,8 @@ pub(crate) fn run(suite: &Suite, options: &Options<'_>) -> Result<bool> {
         spurious.hits(),
         spurious.total()
     );
-    let is_quiet = options.only.is_some() || check_benign(&rules, options)?;
+    let is_quiet =
+        options.only.is_some() || options.without_harmless || check_benign(&rules, options)?;
     Ok(blocked.hits() * 10 >= blocked.total() * 9 && spurious.hits() == 0 && is_quiet)
 }
 
@@ -456,4 +459,54 @@ const ATTACK_LIKE: &[(&str, &str)] = &[
 
 fn is_attack_like(name: &str) -> bool {
     ATTACK_LIKE.iter().any(|(stage, _reason)| *stage == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::suite::Where;
+
+    #[test]
+    fn the_built_in_rules_meet_their_targets() {
+        let Some(suite) = Suite::find(&Where::default()).unwrap() else {
+            eprintln!("no Core Rule Set: nothing was checked");
+            return;
+        };
+        let options = Options {
+            fails: true,
+            without_harmless: true,
+            ..Options::default()
+        };
+        assert!(run(&suite, &options).unwrap());
+    }
+
+    #[test]
+    fn an_attack_is_what_a_rule_of_level_one_finds() {
+        let levels = HashMap::from([(942_100, 1), (942_200, 2), (920_100, 1)]);
+        let kind_of = |log: &str| {
+            let stage = serde_saphyr::from_str(&format!("{{input: {{}}, output: {{log: {log}}}}}"));
+            kind(
+                &NamedStage {
+                    name: "942100-1".to_owned(),
+                    stage: stage.unwrap(),
+                },
+                &levels,
+            )
+        };
+        assert_eq!(kind_of("{expect_ids: [942100]}"), Some(Kind::Attack));
+        assert_eq!(
+            kind_of("{expect_ids: [942200, 942100]}"),
+            Some(Kind::Attack)
+        );
+        assert_eq!(kind_of("{expect_ids: [942200]}"), None);
+        assert_eq!(kind_of("{expect_ids: [920100]}"), None);
+        assert_eq!(kind_of("{no_expect_ids: [942100]}"), Some(Kind::Benign));
+        assert_eq!(kind_of("{match_regex: x}"), None);
+    }
+
+    #[test]
+    fn no_stage_is_excepted_twice() {
+        let names: BTreeSet<_> = ATTACK_LIKE.iter().map(|(name, _reason)| name).collect();
+        assert_eq!(names.len(), ATTACK_LIKE.len());
+    }
 }

@@ -37,7 +37,7 @@
 //! | 1708000 | scripts in pages (XSS) |
 //! | 1709000 | SQL, and databases without it |
 //! | 1710000 | fixed sessions |
-//! | 1711000 | Java: `Log4Shell`, deserialisation, expression languages |
+//! | 1711000 | Java: look-ups of Log4j, deserialisation, expression languages |
 //! | 1790000 | the decision |
 //!
 //! # What it does not protect against

@@ -64,8 +64,7 @@ fn examples() -> (Vec<Example>, Vec<u32>) {
                 .take_while(char::is_ascii_digit)
                 .collect();
             let rule: u32 = digits.parse().unwrap();
-            if rule >= 1_701_000
-                && rule < 1_790_000
+            if (1_701_000..1_790_000).contains(&rule)
                 && open.iter().all(|(claim, _)| *claim == Claim::Passes)
             {
                 without.push(rule);
