@@ -81,6 +81,7 @@
 
 mod answer;
 mod arrival;
+mod audit;
 mod body;
 mod call;
 mod config;
@@ -96,6 +97,7 @@ mod refusal;
 mod ruleset;
 mod service;
 
+pub use audit::AuditLog;
 pub use body::ResponseBody;
 pub use config::{Compressed, ConfigError, OverLimit, OverTime, RulesetBuilder};
 pub use exclusion::{Exclusion, rule, tag};
