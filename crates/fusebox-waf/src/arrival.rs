@@ -144,7 +144,8 @@ where
                         let before = self.kept.length();
                         let data = self.kept.keep(data);
                         let room = limits.request.saturating_sub(before);
-                        let stopped = exam.body(data.get(..room).unwrap_or(&data));
+                        // The rules have the same limit, and are told that there is more (`INBOUND_DATA_ERROR`).
+                        let stopped = exam.body(&data);
                         if stopped.is_some() {
                             return Poll::Ready(stopped);
                         }

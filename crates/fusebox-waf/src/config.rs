@@ -35,6 +35,9 @@ pub enum OverLimit {
     #[default]
     Refuse,
     /// Its first part is inspected, then all of it is handed on, the rest as it comes. What is beyond the limit is not looked at.
+    ///
+    /// JSON, XML and multipart that are cut are malformed to rules that ask for it, as the built-in ones and the CRS's companions
+    /// do (400). Forms and text pass.
     InspectFirstPart,
 }
 

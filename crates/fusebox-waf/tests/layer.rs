@@ -574,3 +574,37 @@ fn settings_that_cannot_be_are_named() {
         ConfigError::Rules(_)
     ));
 }
+
+#[tokio::test]
+async fn with_the_built_in_rules_a_long_text_passes_in_part_and_cut_json_is_malformed() {
+    for (kind, start, repeated, end, status) in [
+        (
+            "application/x-www-form-urlencoded",
+            "q=red",
+            "+shoes",
+            "",
+            200,
+        ),
+        ("text/plain", "red", " shoes", "", 200),
+        ("application/json", "[0", ",1", "]", 400),
+    ] {
+        let text = format!("{start}{}{end}", repeated.repeat(100));
+        let request = Request::post("/import")
+            .header("host", "shop.example")
+            .header("user-agent", "Mozilla/5.0")
+            .header("accept", "*/*")
+            .header("content-type", kind)
+            .body(MockBody::full(Box::leak(text.clone().into_boxed_str())))
+            .unwrap();
+        let rules = Ruleset::builder("core")
+            .core()
+            .request_body(100, OverLimit::InspectFirstPart)
+            .registration(Registration::Unlisted);
+        let mock = mock();
+        let answer = send(rules, &mock, request).await;
+        assert_eq!(answer.status(), status, "{kind}");
+        if status == 200 {
+            assert_eq!(mock.calls()[0].body.bytes(), text.as_bytes(), "{kind}");
+        }
+    }
+}
