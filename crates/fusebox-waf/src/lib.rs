@@ -72,6 +72,12 @@
 //! - A WebSocket's messages, a gRPC call's messages, trailers.
 //! - In shadow mode the inspection of a request ends with the first rule that would have refused it.
 //!
+//! # What is not there yet
+//!
+//! - Decompression: a compressed body is refused or passed, never read.
+//! - Phase 1 and the reading of one frame of a body run in one piece; the rules of phases 2 and 4 run in slices.
+//! - JSON, XML and multipart cut by [`OverLimit::InspectFirstPart`] are malformed to rules that ask for it.
+//!
 //! # What must be true of the deployment
 //!
 //! - Nothing in front rewrites the path or decodes bodies after the inspection.
