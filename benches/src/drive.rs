@@ -48,6 +48,11 @@ pub fn repeat<T>(mut once: impl FnMut() -> T + 'static) -> Batch {
     })
 }
 
+/// Times `n` calls of what a case builds for itself.
+pub fn section(n: u64, once: &mut dyn FnMut()) -> Duration {
+    timed(n, once)
+}
+
 /// Calls polled by hand, the response dropped as it comes.
 pub fn by_hand<S, R>(mut service: S, request: fn() -> R, expect: Expect) -> Batch
 where

@@ -8,8 +8,8 @@
 //! - `ratio <name> <ours/peer> <ours ns> <peer ns>`: wall time. Shared machines make it wobble.
 //! - `instructions <name> <ours> <peer>`: counted under valgrind, and repeatable to a fraction of a per cent.
 //! - `bytes <case> <n>`: memory, for the cases that have a limit of it.
-//! - `allocations <case> <n>`, `clock_reads <case> <n>` and `held <case> <bytes>`: per call, for the cases that have a
-//!   limit.
+//! - `allocations <case> <n>`, `clock_reads <case> <n>`, `held <case> <bytes>` and `ns <case> <n>`: per call, for the
+//!   cases that have a limit.
 //! - `target <name> <measured> <limit> met|missed`: computed from this run. A target that could not be checked is
 //!   `unchecked <name> <why>`, never met.
 
@@ -21,6 +21,7 @@ pub mod harness;
 pub mod limiter;
 pub mod machine;
 pub mod noop;
+pub mod waf;
 
 use crate::harness::Suite;
 
@@ -33,5 +34,6 @@ pub fn suites() -> Vec<Suite> {
         breaker::suite(),
         blackhole::suite(),
         limiter::suite(),
+        waf::suite(),
     ]
 }

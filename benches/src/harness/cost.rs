@@ -33,6 +33,20 @@ pub(super) struct Total {
     pub(super) held: Counted,
 }
 
+impl Total {
+    /// Of what this machine cannot measure.
+    pub(super) fn missing(why: &str) -> Self {
+        let why = || Err(why.to_owned());
+        Self {
+            rounds: Vec::new(),
+            instructions: why(),
+            allocations: why(),
+            clock_reads: why(),
+            held: why(),
+        }
+    }
+}
+
 /// Takes the bases off. Time is subtracted round by round, before the median: both halves of a round were taken within
 /// milliseconds of each other, so a machine that slows down for a second slows both.
 pub(super) fn added(
@@ -61,7 +75,11 @@ pub(super) fn added(
         costs.insert(
             case.name,
             Cost {
-                ns: median(&rounds).ok_or_else(|| "not timed".to_owned()),
+                ns: median(&rounds).ok_or_else(|| {
+                    (case.needs)()
+                        .err()
+                        .unwrap_or_else(|| "not timed".to_owned())
+                }),
                 instructions: difference(|total| &total.instructions),
                 allocations: difference(|total| &total.allocations),
                 clock_reads: difference(|total| &total.clock_reads),

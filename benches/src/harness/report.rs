@@ -121,6 +121,7 @@ impl Report {
                 get(costs, limit.case, |cost| &cost.clock_reads),
             ),
             Countable::Bytes(count) => ("bytes", Ok(count())),
+            Countable::Time => ("ns", get(costs, limit.case, |cost| &cost.ns)),
             Countable::Held => ("held", get(costs, limit.case, |cost| &cost.held)),
         };
         if let Ok(count) = &count {

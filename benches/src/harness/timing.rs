@@ -1,6 +1,6 @@
 //! Wall time: short batches of every case in turn, many times over.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::case::Case;
 use super::statistics::median;
@@ -29,6 +29,8 @@ impl Plan {
 pub(super) struct Timing {
     /// Nanoseconds per call, round by round.
     pub(super) rounds: Vec<f64>,
+    /// How many calls a batch had.
+    pub(super) calls: u64,
 }
 
 impl Timing {
@@ -40,6 +42,20 @@ impl Timing {
     }
 }
 
+/// How long a slow case may be timed in all.
+const SLOW: Duration = Duration::from_millis(600);
+
+/// A slow case takes its turn in every so many rounds only: spread over all of them, and three times at least. What it
+/// takes to build counts, too.
+fn stride(case: &Case, call: Duration, rounds: usize) -> usize {
+    if case.counted_with.is_none() {
+        return 1;
+    }
+    let turns = nanoseconds(SLOW) / nanoseconds(call).max(1.0);
+    let turns = usize::try_from(whole(turns)).unwrap_or(usize::MAX).max(3);
+    rounds.div_ceil(turns).max(1)
+}
+
 /// Times all cases round by round: A B C, B C A, C A B, and so on. Whatever the machine does meanwhile falls on all of
 /// them, and none always runs after the same other.
 pub(super) fn time(cases: &[Case], plan: Plan) -> Vec<Timing> {
@@ -47,13 +63,30 @@ pub(super) fn time(cases: &[Case], plan: Plan) -> Vec<Timing> {
         .iter()
         .map(|case| {
             let mut batch = (case.make)();
-            let calls = calibrate(&mut batch);
-            (batch, calls, Vec::with_capacity(plan.rounds))
+            let (calls, stride) = if case.counted_with.is_some() {
+                // Twice, because the first call of all may do things once.
+                let _once = batch(1);
+                let start = Instant::now();
+                let call = batch(1);
+                let whole_call = start.elapsed();
+                let calls = if whole_call > 2 * call {
+                    1
+                } else {
+                    calibrate(&mut batch)
+                };
+                (calls, stride(case, whole_call, plan.rounds))
+            } else {
+                (calibrate(&mut batch), 1)
+            };
+            (batch, calls, stride, Vec::with_capacity(plan.rounds))
         })
         .collect();
     for round in 0..plan.rounds {
         for index in order(round, cases.len()) {
-            if let Some((batch, calls, rounds)) = running.get_mut(index) {
+            if let Some((batch, calls, stride, rounds)) = running.get_mut(index) {
+                if round % *stride != 0 {
+                    continue;
+                }
                 let took = batch(*calls);
                 rounds.push(nanoseconds(took) / float(*calls));
             }
@@ -61,7 +94,7 @@ pub(super) fn time(cases: &[Case], plan: Plan) -> Vec<Timing> {
     }
     running
         .into_iter()
-        .map(|(_, _, rounds)| Timing { rounds })
+        .map(|(_, calls, _, rounds)| Timing { rounds, calls })
         .collect()
 }
 
@@ -129,11 +162,24 @@ mod tests {
 
     #[test]
     fn slow_cases_are_counted_over_fewer_calls() {
-        let timing = |ns| Timing { rounds: vec![ns] };
+        let timing = |ns| Timing {
+            rounds: vec![ns],
+            calls: 1,
+        };
         let budget = Duration::from_millis(200);
         assert_eq!(timing(40.0).calls_in(budget), 10_000);
         assert_eq!(timing(1e6).calls_in(budget), 200);
         assert_eq!(timing(1e9).calls_in(budget), 100);
+    }
+
+    #[test]
+    fn a_slow_case_takes_every_so_many_turns_and_three_at_least() {
+        let slow = Case::new("slow", || repeat(|| ())).counted_with("slow ones");
+        let usual = Case::new("usual", || repeat(|| ()));
+        assert_eq!(stride(&slow, Duration::from_millis(10), 300), 5);
+        assert_eq!(stride(&slow, Duration::from_secs(1), 300), 100);
+        assert_eq!(stride(&slow, Duration::from_millis(1), 300), 1);
+        assert_eq!(stride(&usual, Duration::from_secs(1), 300), 1);
     }
 
     #[test]
