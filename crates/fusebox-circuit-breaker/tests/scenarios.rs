@@ -83,6 +83,7 @@ fn status(status: u16) -> impl Fn() -> Response<MockBody> + Clone + Send + 'stat
 
 fn grpc() -> Request<MockBody> {
     Request::builder()
+        .method("POST")
         .header("content-type", "application/grpc")
         .body(MockBody::empty())
         .unwrap()
@@ -264,9 +265,34 @@ async fn a_grpc_failure_in_trailers_counts() {
 #[tokio::test(start_paused = true)]
 async fn a_missing_grpc_status_counts_as_failure() {
     let breaker = build(touchy());
-    let (broken, _) = dependency(status(200));
+    let (broken, _) = dependency(|| {
+        let mut response = Response::new(MockBody::of([MockFrame::data("message")]));
+        let grpc = http::HeaderValue::from_static("application/grpc");
+        response.headers_mut().insert("content-type", grpc);
+        response
+    });
     call(&breaker, broken, grpc()).await;
     assert_eq!(breaker.state(), CircuitState::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_calls_itself_grpc_does_not_open_the_circuit_of_a_service_that_speaks_none()
+{
+    let breaker = build(touchy());
+    for answer in [200, 404, 415] {
+        let (json, _) = dependency(move || {
+            let mut response = status(answer)();
+            let json = http::HeaderValue::from_static("application/json");
+            response.headers_mut().insert("content-type", json);
+            response
+        });
+        let (untyped, _) = dependency(status(answer));
+        for _ in 0..100 {
+            call(&breaker, json.clone(), grpc()).await;
+            call(&breaker, untyped.clone(), grpc()).await;
+        }
+        assert_eq!(breaker.state(), CircuitState::Closed, "{answer}");
+    }
 }
 
 // What this one promises.

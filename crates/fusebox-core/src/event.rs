@@ -84,8 +84,21 @@ pub struct Call {
     pub outcome: Option<Outcome>,
     /// How long it waited for the verdict, in a queue for example.
     pub waited: Duration,
-    /// How long it ran after the verdict, to the end of its response body.
+    /// How long it ran after the verdict, to the end of its response body. Zero when it never got to run:
+    /// whoever asked gave up while it waited.
     pub ran: Duration,
+}
+
+impl Call {
+    /// Whether the inner service was called: neither was it refused, nor given up in line.
+    #[must_use]
+    pub fn was_made(&self) -> bool {
+        let given_up = self.ran.is_zero() && !self.waited.is_zero();
+        match self.outcome {
+            Some(Outcome::Cancelled) => !given_up,
+            outcome => outcome.is_some(),
+        }
+    }
 }
 
 /// What a layer decided about a request.

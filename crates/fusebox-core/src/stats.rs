@@ -64,8 +64,8 @@ struct Period {
     latency: Buckets,
     /// Of calls that waited. Those that did not are the difference to the calls made.
     wait: Buckets,
-    /// How many of those that waited were refused in the end.
-    refused_after_waiting: AtomicU32,
+    /// How many of those that waited were refused in the end, or given up.
+    not_made_after_waiting: AtomicU32,
 }
 
 impl Stats {
@@ -90,11 +90,16 @@ impl Stats {
         if let Verdict::Refused { kind, enforced } = call.verdict {
             shard.counters.refused(kind, enforced);
         }
-        if let Some(outcome) = call.outcome {
-            self.ended(shard, now, nanos(call.ran), outcome);
+        let made = call.was_made();
+        match call.outcome {
+            Some(outcome) if made => self.ended(shard, now, nanos(call.ran), outcome),
+            // Given up in line: it has an end, and no latency. A sample of nothing would make a compartment
+            // look the better the more it is overloaded.
+            Some(outcome) => shard.counters.ended(outcome),
+            None => {}
         }
         if !call.waited.is_zero() {
-            self.waited(shard, now, call);
+            self.waited(shard, now, call, made);
         }
     }
 
@@ -118,32 +123,27 @@ impl Stats {
     /// Counts a call that is over without saying how long it ran: its latency was not measured.
     #[inline]
     pub fn count(&self, outcome: Outcome) {
-        let count = self
-            .shard()
-            .and_then(|shard| shard.counters.outcomes.get(outcome.index()));
-        if let Some(count) = count {
-            count.fetch_add(1, Ordering::Relaxed);
+        if let Some(shard) = self.shard() {
+            shard.counters.ended(outcome);
         }
     }
 
     #[inline]
     fn ended(&self, shard: &Shard, now: Timestamp, ran: u64, outcome: Outcome) {
-        if let Some(count) = shard.counters.outcomes.get(outcome.index()) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
+        shard.counters.ended(outcome);
         self.rotate(now);
         self.period(shard).latency.count(ran);
     }
 
     #[cold]
-    fn waited(&self, shard: &Shard, now: Timestamp, call: &Call) {
+    fn waited(&self, shard: &Shard, now: Timestamp, call: &Call, made: bool) {
         self.rotate(now);
         let period = self.period(shard);
         period.wait.count(nanos(call.waited));
-        if call.outcome.is_none() {
+        if !made {
             // Its wait belongs to the picture of the queue all the same.
-            let refused = &period.refused_after_waiting;
-            refused.fetch_add(1, Ordering::Relaxed);
+            let not_made = &period.not_made_after_waiting;
+            not_made.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -202,7 +202,7 @@ impl Stats {
         for period in periods.filter_map(|periods| periods.get(period)) {
             period.latency.clear();
             period.wait.clear();
-            period.refused_after_waiting.store(0, Ordering::Relaxed);
+            period.not_made_after_waiting.store(0, Ordering::Relaxed);
         }
     }
 
@@ -213,17 +213,17 @@ impl Stats {
         self.end_period(now, &reading);
         let mut counters = Counters::default();
         let (mut latency, mut wait) = (histogram(), histogram());
-        let mut refused_after_waiting = 0;
+        let mut not_made_after_waiting = 0;
         for shard in &self.shards {
             counters.add(&shard.counters);
             for period in shard.periods.get().into_iter().flat_map(|both| both.iter()) {
                 period.latency.add_to(&mut latency);
                 period.wait.add_to(&mut wait);
-                refused_after_waiting +=
-                    u64::from(period.refused_after_waiting.load(Ordering::Relaxed));
+                not_made_after_waiting +=
+                    u64::from(period.not_made_after_waiting.load(Ordering::Relaxed));
             }
         }
-        let made_after_waiting = wait.len().saturating_sub(refused_after_waiting);
+        let made_after_waiting = wait.len().saturating_sub(not_made_after_waiting);
         let unqueued = latency.len().saturating_sub(made_after_waiting);
         // Zero is below the lowest bound, so it cannot fail.
         let _ = wait.record_n(0, unqueued);
@@ -242,6 +242,13 @@ impl Default for Stats {
 }
 
 impl Counters<AtomicU64> {
+    #[inline]
+    fn ended(&self, outcome: Outcome) {
+        if let Some(count) = self.outcomes.get(outcome.index()) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     #[inline]
     fn refused(&self, kind: RejectionKind, enforced: bool) {
         let table = if enforced {
@@ -596,6 +603,25 @@ mod tests {
         assert_eq!(wait.count, 100);
         assert_eq!(wait.p90, Duration::ZERO);
         assert!(close(wait.max, Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn calls_given_up_in_line_do_not_make_the_latency_look_better() {
+        let stats = Stats::new();
+        stats.record(at(1), &call(Duration::from_secs(1), Duration::ZERO));
+        let given_up = Call {
+            outcome: Some(Outcome::Cancelled),
+            ..call(Duration::ZERO, Duration::from_millis(20))
+        };
+        for _ in 0..99 {
+            stats.record(at(1), &given_up);
+        }
+        let snapshot = stats.snapshot(at(1));
+        assert_eq!(snapshot.outcome(Outcome::Cancelled), 99);
+        assert_eq!(snapshot.latency.count, 1);
+        assert!(close(snapshot.latency.p50, Duration::from_secs(1)));
+        assert_eq!(snapshot.wait.count, 100, "one did not wait");
+        assert!(close(snapshot.wait.p50, Duration::from_millis(20)));
     }
 
     #[test]

@@ -349,7 +349,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_grpc_stream_without_a_status_failed() {
-        let (mut body, log) = wrap(stream(vec![data(b"message")]), GRPC);
+        let log = Log::default();
+        let response = Response::builder()
+            .header("content-type", "application/grpc")
+            .body(stream(vec![data(b"message")]))
+            .unwrap();
+        let mut body = GuardedBody::wrap(response, GRPC, None, log.clone()).into_body();
         while body.frame().await.is_some() {}
         assert_eq!(log.said(), [Outcome::Failure]);
     }

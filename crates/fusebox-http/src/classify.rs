@@ -63,8 +63,9 @@ pub struct Judgement {
 
 /// Judges one call, from its head to its end.
 ///
-/// A gRPC call is judged by `grpc-status` wherever it arrives; without one it failed. A plain HTTP
-/// call is judged by its status, and fails all the same when its body breaks off. gRPC-Web hides its
+/// A gRPC call is judged by `grpc-status` wherever it arrives; a gRPC answer without one is a failure. An answer that
+/// is no gRPC (neither a `grpc-status` nor the content type) is judged as plain HTTP, whatever the request called
+/// itself. A plain HTTP call is judged by its status, and fails all the same when its body breaks off. gRPC-Web hides its
 /// trailers inside the body: unless the head carries a `grpc-status`, the call counts as a success
 /// when its body ends.
 #[derive(Clone, Copy, Debug)]
@@ -84,25 +85,34 @@ enum State {
     Settled(Outcome),
     /// A success if the body arrives whole.
     Streaming,
+    /// The same, unless the trailers say otherwise: a gRPC call got an answer that does not say what it is.
+    Undeclared,
     /// Whatever the trailers say.
     AwaitingTrailers,
 }
 
 impl State {
+    /// `None` if the answer to a gRPC call is no gRPC.
+    ///
+    /// What a request says of itself is the caller's word. Taken alone, anybody could send
+    /// `content-type: application/grpc` to a service that never spoke it, and each of its answers would lack a
+    /// `grpc-status` and count as its failure.
     #[inline(never)]
     fn of_grpc(
-        protocol: Protocol,
         status: StatusCode,
         headers: &HeaderMap,
         classify: impl Fn(GrpcCode) -> Outcome,
-    ) -> Self {
-        match GrpcCode::of(headers) {
-            Some(code) => Self::Settled(classify(code)),
-            None if status != StatusCode::OK => {
-                Self::Settled(classify(GrpcCode::of_http_status(status)))
+    ) -> Option<Self> {
+        if let Some(code) = GrpcCode::of(headers) {
+            return Some(Self::Settled(classify(code)));
+        }
+        match Protocol::of(headers) {
+            Protocol::Http => None,
+            _ if status != StatusCode::OK => {
+                Some(Self::Settled(classify(GrpcCode::of_http_status(status))))
             }
-            None if protocol == Protocol::GrpcWeb => Self::Streaming,
-            None => Self::AwaitingTrailers,
+            Protocol::GrpcWeb => Some(Self::Streaming),
+            Protocol::Grpc => Some(Self::AwaitingTrailers),
         }
     }
 }
@@ -118,11 +128,18 @@ pub struct Asked {
 
 impl Asked {
     /// Looks at a request.
+    ///
+    /// gRPC and gRPC-Web are always `POST`; whatever else calls itself that is plain HTTP.
     #[inline]
     #[must_use]
     pub fn by<B>(request: &http::Request<B>) -> Self {
+        let protocol = Protocol::of(request.headers());
         Self {
-            protocol: Protocol::of(request.headers()),
+            protocol: if request.method() == Method::POST {
+                protocol
+            } else {
+                Protocol::Http
+            },
             head_only: request.method() == Method::HEAD,
         }
     }
@@ -153,17 +170,22 @@ impl Judge {
     ) -> Self {
         let status = response.status();
         let headers = response.headers();
-        let mut state = match asked.protocol {
-            Protocol::Http => match classify.http(status) {
-                Outcome::Success if !bodiless(asked, status) => State::Streaming,
+        let (grpc, whole) = match asked.protocol {
+            Protocol::Http => (None, State::Streaming),
+            Protocol::Grpc | Protocol::GrpcWeb => (
+                State::of_grpc(status, headers, |code| classify.grpc(code)),
+                State::Undeclared,
+            ),
+        };
+        let mut state = match grpc {
+            Some(state) => state,
+            None => match classify.http(status) {
+                Outcome::Success if !bodiless(asked, status) => whole,
                 outcome => State::Settled(outcome),
             },
-            Protocol::Grpc | Protocol::GrpcWeb => {
-                State::of_grpc(asked.protocol, status, headers, |code| classify.grpc(code))
-            }
         };
         let mut remaining = UNKNOWN;
-        if let State::Streaming = state {
+        if let State::Streaming | State::Undeclared = state {
             // A server stops asking for frames when the announced length is sent, and a body made
             // of a stream does not know that itself.
             remaining = body_length
@@ -192,7 +214,9 @@ impl Judge {
 
     /// The trailers passed.
     pub fn trailers(&mut self, trailers: &HeaderMap, classify: &dyn Classify) {
-        if let (State::AwaitingTrailers, Some(code)) = (self.state, GrpcCode::of(trailers)) {
+        if let (State::AwaitingTrailers | State::Undeclared, Some(code)) =
+            (self.state, GrpcCode::of(trailers))
+        {
             self.state = State::Settled(classify.grpc(code));
         }
     }
@@ -203,7 +227,7 @@ impl Judge {
     pub const fn ended(self) -> Judgement {
         self.judge(match self.state {
             State::Settled(outcome) => outcome,
-            State::Streaming => Outcome::Success,
+            State::Streaming | State::Undeclared => Outcome::Success,
             State::AwaitingTrailers => Outcome::Failure,
         })
     }
@@ -213,7 +237,7 @@ impl Judge {
     pub const fn failed(self) -> Judgement {
         self.judge(match self.state {
             State::Settled(outcome) => outcome,
-            State::Streaming | State::AwaitingTrailers => Outcome::Failure,
+            State::Streaming | State::Undeclared | State::AwaitingTrailers => Outcome::Failure,
         })
     }
 
@@ -222,7 +246,7 @@ impl Judge {
     pub const fn dropped(self) -> Judgement {
         self.judge(match self.state {
             State::Settled(outcome) => outcome,
-            State::Streaming | State::AwaitingTrailers => Outcome::Cancelled,
+            State::Streaming | State::Undeclared | State::AwaitingTrailers => Outcome::Cancelled,
         })
     }
 
@@ -269,6 +293,13 @@ mod tests {
 
     fn status(status: u16) -> http::Response<()> {
         http::Response::builder().status(status).body(()).unwrap()
+    }
+
+    fn grpc_answer() -> http::Response<()> {
+        http::Response::builder()
+            .header("content-type", "application/grpc")
+            .body(())
+            .unwrap()
     }
 
     fn code(code: &'static str) -> HeaderMap {
@@ -330,11 +361,56 @@ mod tests {
 
     #[test]
     fn a_missing_grpc_status_is_a_failure() {
-        let mut without = judge(GRPC, &status(200));
+        let mut without = judge(GRPC, &grpc_answer());
         without.trailers(&HeaderMap::new(), &Standard);
         assert_eq!(without.ended().outcome, Outcome::Failure);
         assert_eq!(without.dropped().outcome, Outcome::Cancelled);
         assert_eq!(without.failed().outcome, Outcome::Failure);
+    }
+
+    #[test]
+    fn a_service_that_speaks_no_grpc_does_not_fail_because_a_request_says_it_is() {
+        for (answer, outcome) in [
+            (200, Outcome::Success),
+            (204, Outcome::Success),
+            (400, Outcome::Success),
+            (415, Outcome::Success),
+            (429, Outcome::Throttled),
+            (500, Outcome::Failure),
+        ] {
+            for content_type in [None, Some("application/json")] {
+                let mut response = status(answer);
+                if let Some(content_type) = content_type {
+                    let value = http::HeaderValue::from_static(content_type);
+                    response.headers_mut().insert("content-type", value);
+                }
+                let judge = judge(GRPC, &response);
+                assert_eq!(judge.ended().outcome, outcome, "{answer} {content_type:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_post_is_a_grpc_call() {
+        for (method, protocol) in [
+            (Method::POST, Protocol::Grpc),
+            (Method::GET, Protocol::Http),
+            (Method::PUT, Protocol::Http),
+        ] {
+            let request = http::Request::builder()
+                .method(&method)
+                .header("content-type", "application/grpc")
+                .body(())
+                .unwrap();
+            assert_eq!(Asked::by(&request).protocol, protocol, "{method}");
+        }
+    }
+
+    #[test]
+    fn trailers_decide_also_when_the_head_does_not_say_what_it_is() {
+        let mut judge = judge(GRPC, &status(200));
+        judge.trailers(&code("14"), &Standard);
+        assert_eq!(judge.ended().outcome, Outcome::Failure);
     }
 
     #[test]

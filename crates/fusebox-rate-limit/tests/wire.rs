@@ -197,6 +197,7 @@ async fn grpc_is_told_in_its_own_words() {
     .layer();
     let grpc = || {
         from(1)
+            .method("POST")
             .header("content-type", "application/grpc+proto")
             .body(())
             .unwrap()

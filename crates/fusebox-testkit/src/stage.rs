@@ -87,9 +87,10 @@ impl<'s, S: Subject> Stage<'s, S> {
         self.prepare(Request::new(MockBody::empty()))
     }
 
-    /// A request that speaks what `content_type` says.
+    /// A `POST`, as every gRPC call is one, that speaks what `content_type` says.
     pub(crate) fn request_of(&self, content_type: &'static str) -> Request<MockBody> {
         let mut request = Request::new(MockBody::empty());
+        *request.method_mut() = http::Method::POST;
         request.headers_mut().insert(
             http::header::CONTENT_TYPE,
             http::HeaderValue::from_static(content_type),

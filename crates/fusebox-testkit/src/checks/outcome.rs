@@ -1,5 +1,5 @@
 use fusebox_core::Outcome;
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 use http_body::Body;
 
 use crate::{
@@ -142,9 +142,17 @@ fn http() -> Vec<Scene> {
 
 fn grpc() -> Vec<Scene> {
     let message = || MockFrame::data("message");
+    let speaks = |content_type, body| {
+        let mut response = Response::new(body);
+        response
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        Script::answer(response)
+    };
+    let answer = |body| speaks(GRPC, body);
     let status = |code| {
         let trailer = MockFrame::trailer("grpc-status", code);
-        Script::ok(MockBody::of([message(), MockFrame::Pending, trailer]))
+        answer(MockBody::of([message(), MockFrame::Pending, trailer]))
     };
     let at_once = |code| {
         let mut response = Response::new(MockBody::empty());
@@ -157,6 +165,7 @@ fn grpc() -> Vec<Scene> {
     let none = MockBody::of([message()]);
     let empty = MockBody::of([message(), MockFrame::trailer("x-check", "1")]);
     let goes_on = MockBody::of([message(), MockFrame::Stall]);
+    let json = MockBody::of([MockFrame::data("{}")]);
     let end = Until::End;
     let mut scenes = vec![
         scene("grpc-status 0", status("0"), end, Outcome::Success),
@@ -165,11 +174,17 @@ fn grpc() -> Vec<Scene> {
         scene("grpc-status 14", status("14"), end, Outcome::Failure),
         scene("trailers-only 0", at_once("0"), end, Outcome::Success),
         scene("trailers-only 14", at_once("14"), end, Outcome::Failure),
-        scene("no trailers", Script::ok(none), end, Outcome::Failure),
-        scene("no grpc-status", Script::ok(empty), end, Outcome::Failure),
+        scene("no trailers", answer(none), end, Outcome::Failure),
+        scene("no grpc-status", answer(empty), end, Outcome::Failure),
+        scene(
+            "a gRPC call of a service that speaks none",
+            speaks("application/json", json),
+            end,
+            Outcome::Success,
+        ),
         scene(
             "a message and no more",
-            Script::ok(goes_on),
+            answer(goes_on),
             Until::Frames(1),
             Outcome::Cancelled,
         ),
