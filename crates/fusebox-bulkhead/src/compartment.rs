@@ -287,6 +287,10 @@ impl Compartment {
     /// Returns how many calls were not over when `patience` was: 0 if it has drained. It cannot be opened
     /// again. Needs a tokio runtime with its timer enabled.
     ///
+    /// A closed compartment refuses in every [`Mode`]: that it is closed is a fact and no decision that
+    /// could be tried out. Calls that shadow mode let through without a slot are not waited for, except
+    /// for what they run on the compartment's own threads.
+    ///
     /// # Cancel safety
     /// Dropped, it stops waiting; the compartment stays closed. Call it again to go on waiting.
     pub async fn shutdown(&self, patience: Duration) -> usize {
@@ -336,7 +340,7 @@ impl Compartment {
     /// Lets a call in if there is a free slot, and refuses it otherwise, whatever the queue.
     pub(crate) fn enter_at_once(&self) -> Result<Call, Rejection> {
         self.enter()
-            .map_or_else(|| self.shared.refuse_or_shadow(self.shared.why_not()), Ok)
+            .map_or_else(|| self.shared.refuse_or_shadow(RejectionKind::Full), Ok)
     }
 
     /// A slot for a request that is not there yet, or a place in line however long it is.
@@ -348,8 +352,8 @@ impl Compartment {
         }
         let shared = &self.shared;
         let now = shared.clock.now();
-        if !shared.mode.enforces_next() {
-            return Ok(Reservation::Made(shared.shadow(shared.why_not())));
+        if shared.lets_through() {
+            return Ok(Reservation::Made(shared.shadow(RejectionKind::Full)));
         }
         match shared.slots.enter_patiently(now) {
             Entry::Admitted => {
@@ -413,8 +417,8 @@ impl Shared {
     /// No slot was free: wait, refuse, or let through in shadow mode.
     #[inline]
     fn without_a_slot(self: &Arc<Self>) -> Admission {
-        if !self.mode.enforces_next() {
-            return Admission::Admitted(self.shadow(self.why_not()));
+        if self.lets_through() {
+            return Admission::Admitted(self.shadow(RejectionKind::Full));
         }
         let now = || self.clock.now();
         match self.slots.enter(now) {
@@ -427,11 +431,20 @@ impl Shared {
 
     /// Nobody is to wait.
     fn refuse_or_shadow(self: &Arc<Self>, kind: RejectionKind) -> Result<Call, Rejection> {
-        if self.mode.enforces_next() {
-            Err(self.refuse_at_once(kind))
-        } else {
+        if self.lets_through() {
             Ok(self.shadow(kind))
+        } else if self.slots.is_closed() {
+            Err(self.refuse_at_once(RejectionKind::ShuttingDown))
+        } else {
+            Err(self.refuse_at_once(kind))
         }
+    }
+
+    /// Whether a call that is to be refused is let in all the same.
+    ///
+    /// Not into a closed compartment: whoever drains it waits for the calls to stop coming.
+    fn lets_through(&self) -> bool {
+        !self.mode.enforces_next() && !self.slots.is_closed()
     }
 
     fn share(self: &Arc<Self>, key: Option<Key>) -> Result<Share, RejectionKind> {
@@ -448,14 +461,6 @@ impl Shared {
     #[cold]
     fn shadow(self: &Arc<Self>, kind: RejectionKind) -> Call {
         Call::shadowed(self.clone(), self.clock.now(), kind)
-    }
-
-    fn why_not(&self) -> RejectionKind {
-        if self.slots.is_closed() {
-            RejectionKind::ShuttingDown
-        } else {
-            RejectionKind::Full
-        }
     }
 
     /// Tells a refusal of a call that did not wait and returns it.

@@ -175,7 +175,8 @@ impl CompartmentBuilder {
     /// Whether it acts on its decisions; [`Mode::Enforce`] unless set.
     ///
     /// In shadow mode nobody waits and nobody is refused. A call that finds no slot is let through
-    /// without one and counted as detected, even if a queue might have taken it in.
+    /// without one and counted as detected, even if a queue might have taken it in. After a
+    /// [`shutdown`](Compartment::shutdown) every call is refused, whatever the mode.
     pub const fn mode(mut self, mode: Mode) -> Self {
         self.mode = mode;
         self

@@ -222,6 +222,29 @@ async fn a_shutdown_refuses_those_who_wait_and_drains_the_rest() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_closed_compartment_refuses_whatever_the_mode() {
+    for mode in [Mode::Shadow, Mode::percentage(1).unwrap()] {
+        let compartment = builder(1).queue(1, SECOND).mode(mode).build().unwrap();
+        assert_eq!(compartment.shutdown(SECOND).await, 0);
+        let closed = RejectionKind::ShuttingDown;
+        assert_eq!(kind(compartment.try_acquire()), closed, "{mode:?}");
+        assert_eq!(kind(compartment.acquire().await), closed, "{mode:?}");
+        assert_eq!(kind(compartment.run(async { 7 }).await), closed, "{mode:?}");
+        let response = answer(compartment.layer()).await;
+        let refused = response.extensions().get::<Rejection>().unwrap();
+        assert_eq!(refused.kind(), closed, "{mode:?}");
+        let mut consumer = compartment.backpressure_layer().layer(streaming());
+        let refused = ServiceExt::<Request<MockBody>>::ready(&mut consumer).await;
+        let Err(CallError::Rejected(rejection)) = refused.map(drop) else {
+            panic!("a consumer that drains would never stop");
+        };
+        assert_eq!(rejection.kind(), closed, "{mode:?}");
+        let stats = compartment.snapshot().stats;
+        assert_eq!((stats.enforced(closed), stats.ended()), (4, 0), "{mode:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_shutdown_waits_no_longer_than_its_patience() {
     let compartment = builder(2).build().unwrap();
     let _slot = compartment.try_acquire().unwrap();

@@ -130,6 +130,16 @@ async fn a_request_of_nobody_is_refused_or_let_through_in_shadow_mode() {
     assert_eq!((snapshot.in_flight, snapshot.stats.detected()), (0, 1));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_request_of_nobody_is_not_let_into_a_closed_compartment_in_shadow_mode() {
+    let compartment = builder(10, 2).mode(Mode::Shadow).build().unwrap();
+    let layer = layer(&compartment);
+    compartment.shutdown(Duration::ZERO).await;
+    let closed = RejectionKind::ShuttingDown;
+    assert_eq!(ask(&layer, "").await.unwrap_err(), closed);
+    assert_eq!(ask(&layer, "a").await.unwrap_err(), closed);
+}
+
 #[test]
 fn keys_need_a_compartment_that_is_divided() {
     let compartment = Compartment::builder("whole")
