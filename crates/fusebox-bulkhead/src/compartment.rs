@@ -294,7 +294,9 @@ impl Compartment {
     /// # Cancel safety
     /// Dropped, it stops waiting; the compartment stays closed. Call it again to go on waiting.
     pub async fn shutdown(&self, patience: Duration) -> usize {
-        let give_up = Instant::now() + patience;
+        // Saturating twice: a patience for ever is an instant that the platform may not have.
+        let clock = &self.shared.clock;
+        let give_up = clock.instant(clock.now() + patience);
         let drained = self.shared.drained.notified();
         tokio::pin!(drained);
         // Before it is closed, so that no end can fall between the two.

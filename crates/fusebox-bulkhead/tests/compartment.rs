@@ -254,6 +254,22 @@ async fn a_shutdown_waits_no_longer_than_its_patience() {
     assert!(compartment.snapshot().closed);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_may_be_patient_for_ever() {
+    for threads in [false, true] {
+        let mut settings = builder(1);
+        if threads {
+            settings = settings.threads(1);
+        }
+        let compartment = settings.build().unwrap();
+        let slot = compartment.try_acquire().unwrap();
+        let mut shutdown = Box::pin(compartment.shutdown(Duration::MAX));
+        assert!(waits(&mut shutdown));
+        drop(slot);
+        assert_eq!(shutdown.await, 0);
+    }
+}
+
 #[tokio::test]
 async fn work_that_panics_on_the_compartments_threads_is_a_refusal_and_the_threads_live_on() {
     let compartment = builder(1).threads(1).build().unwrap();
