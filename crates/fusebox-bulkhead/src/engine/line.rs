@@ -158,13 +158,22 @@ impl Line {
     }
 
     /// What a place has come to; of one that still waits, after setting whom to wake.
-    pub(super) fn look(&mut self, place: &Place, now: Timestamp, waker: &Waker) -> Option<&Turn> {
+    ///
+    /// Whom it was to wake before is left in `replaced`, to be dropped after the lock of the line: what a
+    /// waker does when it is dropped is not ours, and it may come back here.
+    pub(super) fn look(
+        &mut self,
+        place: &Place,
+        now: Timestamp,
+        waker: &Waker,
+        replaced: &mut Option<Waker>,
+    ) -> Option<&Turn> {
         let node = self.node(place.0)?;
         if let Turn::Waiting(known) = &mut node.turn {
             if node.deadline <= now {
-                self.call(place.0, Turn::Expired);
+                *replaced = self.call(place.0, Turn::Expired);
             } else if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
-                *known = Some(waker.clone());
+                *replaced = known.replace(waker.clone());
             }
         }
         self.node(place.0).map(|node| &node.turn)
@@ -234,7 +243,8 @@ mod tests {
     fn granted(line: &mut Line, places: &[Place]) -> Vec<usize> {
         (0..places.len())
             .filter(|index| {
-                let turn = line.look(&places[*index], Timestamp::ZERO, Waker::noop());
+                let (now, waker) = (Timestamp::ZERO, Waker::noop());
+                let turn = line.look(&places[*index], now, waker, &mut None);
                 matches!(turn, Some(Turn::Granted))
             })
             .collect()

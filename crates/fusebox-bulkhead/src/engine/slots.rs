@@ -166,12 +166,17 @@ impl Slots {
     /// The place is used up (`None`) as soon as the answer is not [`Waited::Pending`]; asked again
     /// without a place, it says [`Waited::Expired`].
     pub fn poll_turn(&self, place: &mut Option<Place>, now: Timestamp, waker: &Waker) -> Waited {
+        // Declared before the lock, and so dropped after it.
+        let mut replaced = None;
         let mut line = lock(&self.line);
-        let waited = match place.as_ref().map(|place| line.look(place, now, waker)) {
-            Some(Some(Turn::Waiting(_))) => return Waited::Pending,
-            Some(Some(Turn::Granted)) => Waited::Admitted,
-            Some(Some(Turn::Closed)) => Waited::Closed,
-            Some(Some(Turn::Expired) | None) | None => Waited::Expired,
+        let turn = place
+            .as_ref()
+            .and_then(|place| line.look(place, now, waker, &mut replaced));
+        let waited = match turn {
+            Some(Turn::Waiting(_)) => return Waited::Pending,
+            Some(Turn::Granted) => Waited::Admitted,
+            Some(Turn::Closed) => Waited::Closed,
+            Some(Turn::Expired) | None => Waited::Expired,
         };
         if let Some(place) = place.take() {
             line.give_back(place);
@@ -336,5 +341,61 @@ impl Slots {
 fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
         waker.wake();
+    }
+}
+
+#[cfg(all(test, not(fusebox_loom)))]
+mod tests {
+    use std::{
+        sync::{Arc, mpsc},
+        task::Wake,
+        thread,
+    };
+
+    use super::*;
+    use crate::engine::QueueOrder;
+
+    /// A waker that, when it is dropped, asks how many wait.
+    struct Nosy(Arc<Slots>, mpsc::Sender<u32>);
+
+    impl Wake for Nosy {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    impl Drop for Nosy {
+        fn drop(&mut self) {
+            // An error is a test that has failed already.
+            let _ = self.1.send(self.0.waiting());
+        }
+    }
+
+    #[test]
+    fn a_waker_that_looks_at_the_slots_when_it_is_dropped_is_dropped_after_the_lock() {
+        let (told, waiting) = mpsc::channel();
+        // On a thread of its own: if the lock is held, it hangs.
+        thread::spawn(move || {
+            let max_wait = Duration::from_secs(1);
+            let queue = Queue {
+                length: 1,
+                max_wait,
+                order: QueueOrder::Fifo,
+            };
+            let slots = Arc::new(Slots::new(1, queue));
+            assert!(slots.try_enter());
+            let Entry::Queued(place) = slots.enter(|| Timestamp::ZERO) else {
+                unreachable!("its only slot is taken");
+            };
+            let mut place = Some(place);
+            let mut poll = |now, waker: &Waker| slots.poll_turn(&mut place, now, waker);
+            let nosy = || Waker::from(Arc::new(Nosy(slots.clone(), told.clone())));
+            // Replaced by another, and at the end of its patience.
+            assert_eq!(poll(Timestamp::ZERO, &nosy()), Waited::Pending);
+            assert_eq!(poll(Timestamp::ZERO, &nosy()), Waited::Pending);
+            let late = Timestamp::ZERO + max_wait;
+            assert_eq!(poll(late, Waker::noop()), Waited::Expired);
+        });
+        let patience = Duration::from_secs(30);
+        assert_eq!(waiting.recv_timeout(patience), Ok(1), "replaced");
+        assert_eq!(waiting.recv_timeout(patience), Ok(0), "expired");
     }
 }

@@ -66,12 +66,14 @@ impl<T> Writer<T> {
     }
 
     fn poll_write(&self, cx: &mut Context<'_>, item: &mut Option<T>) -> Poll<Result<(), Gone>> {
+        // Declared before the lock, and so dropped after it; as in `poll_read`.
+        let _replaced;
         let mut state = lock(&self.0.state);
         if state.over {
             return Poll::Ready(Err(Gone));
         }
         if state.items.len() >= self.0.places {
-            keep(&mut state.writer, cx);
+            _replaced = keep(&mut state.writer, cx);
             return Poll::Pending;
         }
         state.items.extend(item.take());
@@ -86,6 +88,7 @@ impl<T> Reader<T> {
         if let Some(item) = self.taken.pop_front() {
             return Poll::Ready(Some(item));
         }
+        let _replaced;
         let mut state = lock(&self.shared.state);
         // Back and forth, so that there are two buffers for the whole of a body.
         std::mem::swap(&mut self.taken, &mut state.items);
@@ -93,7 +96,7 @@ impl<T> Reader<T> {
             if state.over {
                 return Poll::Ready(None);
             }
-            keep(&mut state.reader, cx);
+            _replaced = keep(&mut state.reader, cx);
             return Poll::Pending;
         };
         wake(state.writer.take(), state);
@@ -101,10 +104,12 @@ impl<T> Reader<T> {
     }
 }
 
-fn keep(place: &mut Option<Waker>, cx: &Context<'_>) {
+/// Whom to wake from now on, and returns whom to wake before, to be dropped after the lock: what a waker
+/// does when it is dropped is not ours, and it may come back here.
+fn keep(place: &mut Option<Waker>, cx: &Context<'_>) -> Option<Waker> {
     match place {
-        Some(waker) => waker.clone_from(cx.waker()),
-        None => *place = Some(cx.waker().clone()),
+        Some(waker) if waker.will_wake(cx.waker()) => None,
+        place => place.replace(cx.waker().clone()),
     }
 }
 
@@ -196,6 +201,48 @@ mod tests {
         assert_eq!(reads.read(&mut reader), Poll::Ready(Some(2)));
         assert!(reads.read(&mut reader).is_pending());
         assert_eq!((writes.woken(), reads.woken()), (1, 1));
+    }
+
+    /// A waker that, when it is dropped, takes a lock.
+    struct Nosy(Arc<Shared<u32>>, std::sync::mpsc::Sender<()>);
+
+    impl Wake for Nosy {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    impl Drop for Nosy {
+        fn drop(&mut self) {
+            drop(lock(&self.0.state));
+            self.1.send(()).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_waker_that_looks_at_the_queue_when_it_is_dropped_is_dropped_after_the_lock() {
+        let (told, dropped) = std::sync::mpsc::channel();
+        // On a thread of its own: if the lock is held, it hangs.
+        std::thread::spawn(move || {
+            let (writes, reads) = sides();
+            let (writer, mut reader) = queue(1);
+            let nosy = Waker::from(Arc::new(Nosy(writer.0.clone(), told.clone())));
+            assert!(
+                reader
+                    .poll_read(&mut Context::from_waker(&nosy))
+                    .is_pending()
+            );
+            drop(nosy);
+            assert!(reads.read(&mut reader).is_pending());
+            assert_eq!(writes.write(&writer, 0), Poll::Ready(true));
+            let nosy = Waker::from(Arc::new(Nosy(writer.0.clone(), told)));
+            let mut cx = Context::from_waker(&nosy);
+            assert!(writer.poll_write(&mut cx, &mut Some(1)).is_pending());
+            drop(nosy);
+            assert!(writes.write(&writer, 1).is_pending());
+        });
+        for side in ["reader", "writer"] {
+            let dropped = dropped.recv_timeout(crate::threads::testing::PATIENCE);
+            assert_eq!(dropped, Ok(()), "{side}");
+        }
     }
 
     #[test]
