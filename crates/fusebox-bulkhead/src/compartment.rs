@@ -200,6 +200,10 @@ impl Compartment {
     /// # Errors
     /// The [`Rejection`] when it was not let in, or panicked.
     ///
+    /// # Panics
+    /// Without threads of the compartment's own, as `tokio::task::spawn_blocking`: outside of a tokio
+    /// runtime, and when the operating system refuses that runtime its first blocking thread.
+    ///
     /// # Cancel safety
     /// Dropped before a thread was free, the function is never called and its slot is given back. A
     /// function that has begun runs to its end and keeps its slot as long.

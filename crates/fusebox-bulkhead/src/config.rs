@@ -148,7 +148,8 @@ impl CompartmentBuilder {
 
     /// How many of the compartment's own threads may block, for
     /// [`run_blocking`](Compartment::run_blocking): 1 to 4,096; as many as [`threads`](Self::threads)
-    /// unless set. They are started when needed.
+    /// unless set. The first is started with the compartment, the others when needed; if the operating
+    /// system gives no more of them, work waits for those that there are.
     ///
     /// A call that runs in the compartment has its slot already: for a part of it that blocks,
     /// `tokio::task::spawn_blocking` uses these threads too, and takes no second slot.

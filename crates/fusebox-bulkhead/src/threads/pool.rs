@@ -84,6 +84,8 @@ impl Threads {
         builder
             .worker_threads(workers.get())
             .max_blocking_threads(blocking)
+            // What was given is kept: see below, and the system may not give it again.
+            .thread_keep_alive(Duration::MAX)
             // A name with a zero byte is a panic of the standard library.
             .thread_name(name.as_str().replace('\0', ""))
             .enable_all();
@@ -97,9 +99,14 @@ impl Threads {
                 pinned.take();
             }
         });
-        let runtime = could_start(workers)
+        // One more, for blocking work.
+        let runtime = could_start(workers.saturating_add(1))
             .and_then(|()| builder.build())
             .map_err(|source| StartError::new(name, workers, source))?;
+        // The first blocking thread now, and the others when needed. When the system gives no more, work
+        // waits for one that there is; without any, tokio would panic in the caller or keep the work in
+        // its queue for ever.
+        drop(runtime.spawn_blocking(|| ()));
         Ok(Self(Arc::new(Shared {
             handle: runtime.handle().clone(),
             runtime: Mutex::new(Some(runtime)),

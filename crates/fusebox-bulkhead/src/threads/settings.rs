@@ -31,8 +31,8 @@ pub struct ThreadSettings {
     /// Like a priority it is said once in the log where it is not available, which is everywhere but on
     /// Linux and Android.
     pub processors: Option<Processors>,
-    /// Threads for synchronous functions, started when needed and stopped when idle; `None` for as many
-    /// as workers.
+    /// Threads for synchronous functions; `None` for as many as workers. The first is started with the
+    /// workers, so that there is always one, and the others when needed; none is stopped before the end.
     pub blocking: Option<NonZeroUsize>,
 }
 
