@@ -51,8 +51,8 @@
 //!
 //! # On a client
 //!
-//! Every layer has a plain flavour for services that know no HTTP; its error is a [`CallError`], generic
-//! over the inner one. Here both sides of a call to somebody else: no faster than agreed, and not at all
+//! Rate limit, bulkhead and circuit breaker have a plain flavour for services that know no HTTP; its error is a
+//! [`CallError`], generic over the inner one. Here both sides of a call to somebody else: no faster than agreed, and not at all
 //! while it is down.
 //!
 //! ```

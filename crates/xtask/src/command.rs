@@ -139,10 +139,13 @@ fn quoted(word: &str) -> String {
     }
 }
 
-/// Whether a program of this name is on the `PATH`.
+/// Whether a program of this name is on the `PATH`, or where Debian keeps what only root is meant to call, which is not
+/// on everybody's.
 pub(crate) fn is_on_path(program: &str) -> bool {
-    env::var_os("PATH")
-        .is_some_and(|path| env::split_paths(&path).any(|folder| folder.join(program).is_file()))
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin"].map(Into::into))
+        .any(|folder| folder.join(program).is_file())
 }
 
 /// Our `PATH` with `folder` before everything else.
