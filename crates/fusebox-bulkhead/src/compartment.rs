@@ -1,4 +1,7 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Once},
+    time::Duration,
+};
 
 use fusebox_core::{
     Call as Told, CallError, Change, EventKind, LayerKind, Live, Mode, ModeCell, Name, Outcome,
@@ -51,6 +54,8 @@ pub(crate) struct Shared {
     pub(crate) reporter: Reporter,
     pub(crate) drained: Notify,
     pub(crate) shares: Option<Shares>,
+    /// Whether it was said that a layer has shares and no keys.
+    undivided: Once,
     threads: Option<Threads>,
     mode: ModeCell,
     // Only the HTTP flavour knows of bodies.
@@ -98,6 +103,7 @@ impl Compartment {
             reporter: Reporter::new(LayerKind::Bulkhead, settings.name, settings.observers),
             drained: Notify::new(),
             shares,
+            undivided: Once::new(),
             threads,
             mode: ModeCell::new(settings.mode),
             #[cfg(feature = "http")]
@@ -341,6 +347,20 @@ impl Compartment {
 
     pub(crate) fn has_shares(&self) -> bool {
         self.shared.shares.is_some()
+    }
+
+    /// Says once that there are shares, and a layer that does not know whose its requests are.
+    ///
+    /// Not an error: a layer for one's own probes, beside the one for tenants, may mean it.
+    pub(crate) fn is_used_without_keys(&self) {
+        if self.has_shares() {
+            self.shared.undivided.call_once(|| {
+                tracing::warn!(
+                    compartment = %self.name(),
+                    "slots_per_key has no effect on a layer without by_key"
+                );
+            });
+        }
     }
 
     /// Lets a call in if there is a free slot, and refuses it otherwise, whatever the queue.

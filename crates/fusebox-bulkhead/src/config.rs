@@ -100,7 +100,9 @@ impl CompartmentBuilder {
     /// Divides the compartment among keys (tenants, clients): none holds more than so many of its slots
     /// and places in the queue together. 1 up to all of them.
     ///
-    /// Whose a request is, a layer's `by_key` says. A key that holds nothing is not remembered, so there
+    /// Whose a request is, a layer's `by_key` says. Without it, and for whatever else enters the compartment
+    /// (the backpressure flavour, the handle), this has no effect; a layer for which that is so says it
+    /// once in the log when it is put around a service. A key that holds nothing is not remembered, so there
     /// are never more than slots and places in the queue, whatever clients send.
     pub const fn slots_per_key(mut self, slots: usize) -> Self {
         self.slots_per_key = Some(slots);

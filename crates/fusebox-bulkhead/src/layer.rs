@@ -46,6 +46,7 @@ pub struct BulkheadLayer<K = Everyone> {
     compartment: Compartment,
     custom: Option<Arc<Custom>>,
     key: K,
+    keyed: bool,
 }
 
 /// What a user has set otherwise than usual; usually nothing.
@@ -63,6 +64,7 @@ impl Compartment {
             compartment: self.clone(),
             custom: None,
             key: Everyone,
+            keyed: false,
         }
     }
 }
@@ -96,6 +98,7 @@ impl<K> BulkheadLayer<K> {
             compartment: self.compartment,
             custom: self.custom,
             key,
+            keyed: true,
         })
     }
 
@@ -126,6 +129,9 @@ impl<S, K: Clone> Layer<S> for BulkheadLayer<K> {
     type Service = Bulkhead<S, K>;
 
     fn layer(&self, inner: S) -> Bulkhead<S, K> {
+        if !self.keyed {
+            self.compartment.is_used_without_keys();
+        }
         Bulkhead {
             inner,
             compartment: self.compartment.clone(),

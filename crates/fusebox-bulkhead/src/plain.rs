@@ -49,6 +49,7 @@ use crate::{
 pub struct PlainBulkheadLayer<K = Everyone> {
     compartment: Compartment,
     key: K,
+    keyed: bool,
 }
 
 impl Compartment {
@@ -58,6 +59,7 @@ impl Compartment {
         PlainBulkheadLayer {
             compartment: self.clone(),
             key: Everyone,
+            keyed: false,
         }
     }
 }
@@ -78,6 +80,7 @@ impl<K> PlainBulkheadLayer<K> {
         Ok(PlainBulkheadLayer {
             compartment: self.compartment,
             key,
+            keyed: true,
         })
     }
 }
@@ -86,6 +89,9 @@ impl<S, K: Clone> Layer<S> for PlainBulkheadLayer<K> {
     type Service = PlainBulkhead<S, K>;
 
     fn layer(&self, inner: S) -> PlainBulkhead<S, K> {
+        if !self.keyed {
+            self.compartment.is_used_without_keys();
+        }
         PlainBulkhead {
             compartment: self.compartment.clone(),
             inner,
