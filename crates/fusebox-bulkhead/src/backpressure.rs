@@ -22,10 +22,17 @@ use crate::{
 ///
 /// A consumer that awaits readiness before it takes the next message off its queue takes no more than
 /// the compartment has slots for, and what it leaves on the queue slows its producer down. The wait has
-/// no bound of its own; the settings of the queue are for the other flavours.
+/// no bound of its own. It is in the same line as the waits of the other flavours: the bounds of the queue
+/// do not hold for it, but it counts for theirs, so that enough waiting consumers fill the queue for everybody
+/// else. Give consumers a compartment of their own if that matters.
 ///
 /// A slot is reserved from `poll_ready` to `call`. It is given back when the service is dropped unused; a
 /// clone has to wait for its own.
+///
+/// # Cancel safety
+/// Whoever drops a `ready()` that waits leaves the place in line inside the service: the next `ready()`
+/// goes on from there, and a slot that the place comes to meanwhile is held until then. Drop the service
+/// to leave the line.
 ///
 /// The only refusal is [`RejectionKind::ShuttingDown`](fusebox_core::RejectionKind::ShuttingDown), an
 /// error of `poll_ready`: there will be no slot any more.

@@ -64,6 +64,8 @@
 //!   inside the bulkhead.
 //! - Without [`threads`](CompartmentBuilder::threads) it does not protect from calls that compute or
 //!   block: a few of them occupy the runtime that all compartments share.
+//! - It does not see what follows an upgrade (101, as for a WebSocket): the slot is given back with the
+//!   head. For those, limit connections, or hold a [`Slot`] of [`Compartment::acquire`] as long.
 //! - It divides slots and threads, not memory, and not the processor's cache and memory bandwidth.
 //! - Slots count in this process. Ten replicas have ten times as many.
 //! - It does not know which requests are worth more; give those a compartment of their own.
@@ -79,7 +81,11 @@
 //! # Cost
 //!
 //! A call that finds a slot takes one compare-and-swap, one subtraction, two readings of the clock and two
-//! increments for its record; it allocates nothing, and there is no lock. A refusal is one load.
+//! increments for its record; it allocates nothing, and there is no lock. A refusal is one load. That is
+//! so without a key and without threads. A key takes one of sixteen locks, which its shard of the keys
+//! shares, on the way in and again on the way out, and allocates what the call holds of it. Threads allocate
+//! a task for each call and buffers for its body, and wake another thread. A call that waits takes the lock
+//! of the line.
 //! `cargo xtask bench bulkhead` measures it against its peers.
 //!
 //! # Features

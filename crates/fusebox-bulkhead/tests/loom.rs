@@ -1,4 +1,4 @@
-//! Every interleaving of two or three threads on one set of slots.
+//! Every interleaving, of up to three preemptions, of two or three threads on one set of slots.
 //!
 //! What must hold in each: never more calls inside than slots, no slot lost, nobody left waiting for a
 //! slot that is free, and exactly one drop of the last call of a closed compartment.
