@@ -84,7 +84,7 @@ impl Shop {
         Self::open_watched(directory, settings, None).await
     }
 
-    /// The same, with somebody who hears what the circuit before the authoriser does.
+    /// The same, with somebody who hears what the circuit before the authoriser does, where there is one.
     ///
     /// # Errors
     ///
@@ -123,6 +123,7 @@ impl Shop {
 
         // In the payments' place, on the processors and at the priority that they have.
         let (list, elsewhere) = (registry.clone(), settings.authoriser);
+        let protection = settings.protection;
         let (authoriser, own) = payments
             .run(async move {
                 let (uri, own) = match elsewhere {
@@ -132,7 +133,12 @@ impl Shop {
                         (format!("http://{}", own.address()).parse()?, Some(own))
                     }
                 };
-                anyhow::Ok((Authoriser::at(uri, &list, observer)?, own))
+                let authoriser = match protection {
+                    Protection::Fusebox => Authoriser::at(uri, &list, observer)?,
+                    // A breaker of ours in there would be fusebox again.
+                    Protection::None | Protection::Semaphore => Authoriser::bare(uri),
+                };
+                anyhow::Ok((authoriser, own))
             })
             .await??;
 

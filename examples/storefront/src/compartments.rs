@@ -82,11 +82,12 @@ const COME_BACK: Duration = Duration::from_secs(1);
 /// How the kinds of traffic are kept apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Protection {
-    /// Not at all: one pool of threads, one pool of connections, first come, first served.
+    /// Not at all: one pool of threads, one pool of connections, first come, first served. The authoriser is
+    /// called with a deadline, and no circuit breaker.
     None,
     /// As `none`, and a semaphore before payments and analytics (tower's `ConcurrencyLimit`).
     Semaphore,
-    /// Each in a compartment of its own.
+    /// Each in a compartment of its own, and a circuit breaker and a bulkhead before the authoriser.
     #[default]
     Fusebox,
 }

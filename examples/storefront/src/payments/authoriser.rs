@@ -8,11 +8,14 @@ use fusebox_core::{Observer, Registration, Registry};
 use fusebox_example_grpc::{
     bank::Bank,
     client::{self, DEADLINE},
-    proto::AuthoriseRequest,
+    proto::{AuthoriseRequest, authoriser_client::AuthoriserClient},
     server::{Limits, Running},
 };
-use tonic::{Code, Status, transport::Endpoint};
-use tower::timeout::error::Elapsed;
+use tonic::{
+    Code, Status,
+    transport::{Channel, Endpoint},
+};
+use tower::timeout::{Timeout, error::Elapsed};
 
 use super::request::{IdempotencyKey, NewPayment};
 use crate::{compartments::PAYMENTS, problem::Problem};
@@ -37,10 +40,22 @@ pub const RAMP: (f64, Duration) = (0.1, Duration::from_secs(1));
 /// What a client is told to wait when nobody has said for how long.
 const COME_BACK: Duration = Duration::from_secs(1);
 
-/// The shop's way to the authoriser: circuit breaker, deadline, bulkhead, connection.
+/// More calls than the shop can have under way: its own authoriser is not what the storm is about, and must turn
+/// nobody away, least of all in the columns that are to be without fusebox.
+const NEVER_FULL: usize = 10_000;
+
+/// The shop's way to the authoriser.
 #[derive(Clone, Debug)]
 pub struct Authoriser {
-    client: client::Authoriser,
+    calls: Calls,
+}
+
+#[derive(Clone, Debug)]
+enum Calls {
+    /// Circuit breaker, deadline, bulkhead, connection.
+    Guarded(AuthoriserClient<client::Stack>),
+    /// Deadline, connection.
+    Bare(AuthoriserClient<Timeout<Channel>>),
 }
 
 /// An authoriser of the shop's own, on a port of loopback that is free. It ends when this is dropped.
@@ -50,16 +65,17 @@ pub struct Authoriser {
 /// There is no such port, or its thread cannot be started.
 pub fn own() -> anyhow::Result<Running> {
     let limits = Limits {
-        // The shop is its only client: what limits it is the shop's own slots.
+        // The shop is its only client: what limits it is the shop's own slots, if anything does.
         per_second: 100_000,
-        slots: PAYMENTS.slots,
+        slots: NEVER_FULL,
     };
     Running::start((Ipv4Addr::LOCALHOST, 0).into(), Bank::default(), limits)
         .map_err(|error| anyhow::anyhow!("the authoriser did not start: {error}"))
 }
 
 impl Authoriser {
-    /// A way to the one at `uri`, which connects when it is used first. Its circuit is listed in `registry`.
+    /// A guarded way to the one at `uri`, which connects when it is used first: circuit breaker, deadline and
+    /// bulkhead. Its circuit is listed in `registry`.
     ///
     /// Needs a tokio runtime, which will drive the connection: the compartment's own, so that a connection is not
     /// kept waiting by the neighbours.
@@ -84,7 +100,21 @@ impl Authoriser {
             breaker = breaker.observer(observer);
         }
         let client = client::Authoriser::at(Endpoint::from(uri), breaker.build()?, SLOTS)?;
-        Ok(Self { client })
+        Ok(Self {
+            calls: Calls::Guarded(client.calls),
+        })
+    }
+
+    /// A way to the one at `uri` with the same deadline and nothing else: nobody is turned away, however many wait
+    /// and however long it has been silent.
+    ///
+    /// Needs a tokio runtime, as [`Authoriser::at`] does.
+    #[must_use]
+    pub fn bare(uri: Uri) -> Self {
+        let channel = Endpoint::from(uri).connect_timeout(DEADLINE).connect_lazy();
+        Self {
+            calls: Calls::Bare(AuthoriserClient::new(Timeout::new(channel, DEADLINE))),
+        }
     }
 
     /// Asks for a payment to be authorised, and gives the authoriser's word for it.
@@ -94,7 +124,8 @@ impl Authoriser {
     ///
     /// # Errors
     ///
-    /// 503 with `Retry-After` while the circuit is open or somebody is full, 504 if there was no answer in time,
+    /// 503 with `Retry-After` while the circuit is open or somebody is full, 504 if there was no answer in time (both
+    /// ways have the deadline, only the guarded one a circuit and slots),
     /// 402 if the payment was declined, 502 for everything else that goes wrong over there.
     pub async fn authorise(
         &self,
@@ -108,8 +139,11 @@ impl Authoriser {
             amount: payment.amount.unsigned_abs(),
             currency: payment.currency.code().to_owned(),
         };
-        let mut calls = self.client.calls.clone();
-        match calls.authorise(request).await {
+        let answer = match self.calls.clone() {
+            Calls::Guarded(mut calls) => calls.authorise(request).await,
+            Calls::Bare(mut calls) => calls.authorise(request).await,
+        };
+        match answer {
             Ok(answer) => Ok(answer.into_inner().authorisation),
             Err(status) => Err(problem(&status)),
         }

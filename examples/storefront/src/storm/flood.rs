@@ -26,7 +26,8 @@ const ARRIVAL: Duration = Duration::from_millis(500);
 pub(super) struct Analytics {
     /// Answered with what was asked for.
     pub(super) answered: u64,
-    /// Turned away: 503.
+    /// Told 503: turned away by the full compartment; where there is none, by the database that everybody shares,
+    /// because no connection came free in time.
     pub(super) refused: u64,
     /// Anything else, a broken connection too.
     pub(super) failed: u64,

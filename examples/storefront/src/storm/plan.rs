@@ -29,7 +29,7 @@ pub(super) const IDLE: Scenario = Scenario {
     flooded: false,
 };
 
-/// One runtime, one pool, nothing in between.
+/// One runtime, one pool, nothing in between, and nothing but a deadline before the authoriser.
 pub(super) const UNPROTECTED: Scenario = Scenario {
     key: "none",
     title: "flooded, without fusebox",
@@ -37,7 +37,7 @@ pub(super) const UNPROTECTED: Scenario = Scenario {
     flooded: true,
 };
 
-/// One runtime, one pool, and as many analytics at once as the compartment would have threads.
+/// The same, and as many analytics at once as the compartment would have threads.
 pub(super) const SEMAPHORE: Scenario = Scenario {
     key: "semaphore",
     title: "flooded, semaphore only",

@@ -4,7 +4,7 @@ use fusebox_example_grpc::{
     bank::{Bank, Health},
     server::{Limits, Running},
 };
-use storefront::{app::Settings, db::Database};
+use storefront::{app::Settings, compartments::Protection, db::Database};
 use tokio::{
     net::TcpStream,
     task::JoinSet,
@@ -32,10 +32,15 @@ struct Scene {
 
 impl Scene {
     async fn set() -> Self {
+        Self::with(Protection::Fusebox, Limits::default()).await
+    }
+
+    async fn with(protection: Protection, limits: Limits) -> Self {
         let bank = Bank::default();
-        let server = started(([127, 0, 0, 1], 0).into(), &bank).unwrap();
+        let server = Running::start(([127, 0, 0, 1], 0).into(), bank.clone(), limits).unwrap();
         let address = server.address();
         let desk = Desk::open(Settings {
+            protection,
             authoriser: Some(format!("http://{address}").parse().unwrap()),
             ..Settings::default()
         })
@@ -156,6 +161,45 @@ async fn while_the_circuit_is_open_a_payment_is_refused_at_once_and_told_when_to
     scene.paid_in_the_end("mine").await;
     assert_eq!(scene.written().await, (1, 1));
     scene.desk.shop.close().await;
+}
+
+/// What makes the storm's other columns a comparison: nothing of ours is in them.
+#[tokio::test]
+async fn without_fusebox_nobody_is_refused_however_often_the_authoriser_failed_or_hangs() {
+    // More at once than the guarded client has slots for, and many times what opens its circuit.
+    const AT_ONCE: usize = 120;
+    for protection in [Protection::None, Protection::Semaphore] {
+        let limits = Limits {
+            per_second: 100_000,
+            slots: 10 * AT_ONCE,
+        };
+        let scene = Scene::with(protection, limits).await;
+        for calls in 1..=20 {
+            scene.bank.is(Health::Fails(Code::Internal));
+            let failed = scene.desk.pay("mine", &order(1)).await;
+            assert_eq!(failed.problem(), (502, "authoriser_failed"), "{protection}");
+            assert_eq!(scene.bank.calls(), calls, "{protection}");
+        }
+        scene.bank.is(Health::Hangs);
+        let mut asking = JoinSet::new();
+        for number in 0..AT_ONCE {
+            let asked = payment(&format!("hangs-{number}"), &order(1));
+            asking.spawn(scene.desk.shop.router().oneshot(asked));
+        }
+        while let Some(answer) = asking.join_next().await {
+            assert_eq!(answer.unwrap().unwrap().status(), 504, "{protection}");
+        }
+        let late = scene.desk.pay("mine", &order(1)).await;
+        assert_eq!(late.problem(), (504, "authoriser_timeout"), "{protection}");
+
+        let panel = scene.desk.get("/fusebox").await.body;
+        assert_eq!(panel["circuits"].as_array().unwrap().len(), 0, "{panel}");
+        assert_eq!(panel["compartments"].as_array().unwrap().len(), 0);
+        scene.bank.is(Health::Well);
+        assert_eq!(scene.desk.pay("mine", &order(1)).await.status, 201);
+        assert_eq!(scene.written().await, (1, 1));
+        scene.desk.shop.close().await;
+    }
 }
 
 #[tokio::test]
