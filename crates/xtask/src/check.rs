@@ -10,8 +10,9 @@ use crate::steps::Steps;
 use crate::tools::{self, DENY, HACK};
 use crate::workspace::{Package, Workspace, cargo};
 
-/// Libraries that are no engine even without features: they are about HTTP, or about everything.
-const NOT_ENGINES: &[&str] = &["fusebox", "fusebox-http", "fusebox-testkit"];
+/// Libraries that are no engine even without features: they are about HTTP, or about everything. The firewall's engine is a
+/// crate of its own, `fusebox-seclang`.
+const NOT_ENGINES: &[&str] = &["fusebox", "fusebox-http", "fusebox-testkit", "fusebox-waf"];
 
 /// What an engine does without: it takes time as an argument and knows neither a runtime nor a protocol. A build
 /// without features that pulls one of these in has lost that boundary.
