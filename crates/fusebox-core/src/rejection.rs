@@ -97,11 +97,12 @@ impl RejectionKind {
 
     /// Whether the call may have run, wholly or in part, before it was refused.
     ///
-    /// Everything but [`Panicked`](Self::Panicked) is decided before the inner service is called and
-    /// is therefore safe to retry elsewhere.
+    /// Everything else is decided before the inner service is called and is therefore safe to retry elsewhere.
+    /// [`Panicked`](Self::Panicked) is not, and neither is [`Forbidden`](Self::Forbidden): a firewall that looks at
+    /// responses too refuses calls that were made.
     #[must_use]
     pub const fn may_have_run(self) -> bool {
-        matches!(self, Self::Panicked)
+        matches!(self, Self::Panicked | Self::Forbidden)
     }
 
     /// Its place in [`RejectionKind::ALL`], for tables of counters.
@@ -204,6 +205,16 @@ mod tests {
         for (place, kind) in RejectionKind::ALL.into_iter().enumerate() {
             assert_eq!(kind.index(), place);
         }
+    }
+
+    #[test]
+    fn only_a_panic_and_a_refused_response_may_have_run() {
+        let may_have_run = |kind: &RejectionKind| kind.may_have_run();
+        let kinds: Vec<_> = RejectionKind::ALL
+            .into_iter()
+            .filter(may_have_run)
+            .collect();
+        assert_eq!(kinds, [RejectionKind::Forbidden, RejectionKind::Panicked]);
     }
 
     #[test]
