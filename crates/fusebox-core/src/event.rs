@@ -80,7 +80,8 @@ pub enum EventKind {
 pub struct Call {
     /// What the layer decided.
     pub verdict: Verdict,
-    /// What became of the call; `None` when it was refused and therefore never made.
+    /// What became of the call; `None` when it was refused and therefore never made. A refusal that withholds the answer
+    /// of a call that was made has both.
     pub outcome: Option<Outcome>,
     /// How long it waited for the verdict, in a queue for example.
     pub waited: Duration,

@@ -44,11 +44,21 @@ pub enum RejectionKind {
     ShuttingDown,
     /// The call panicked on the layer's own threads; the panic ended there.
     Panicked,
+    /// The body is longer than the layer takes.
+    TooLarge,
+    /// The body did not arrive in time, or too slowly.
+    TooSlow,
+    /// The body is in a form that the layer cannot look into.
+    Unsupported,
+    /// The layer could not come to a decision in the time it is given.
+    Undecided,
+    /// The call was made, and its answer must not leave.
+    Withheld,
 }
 
 impl RejectionKind {
     /// Every kind, for tables.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 15] = [
         Self::Full,
         Self::QueueTimeout,
         Self::TooManyKeys,
@@ -59,6 +69,11 @@ impl RejectionKind {
         Self::Banned,
         Self::ShuttingDown,
         Self::Panicked,
+        Self::TooLarge,
+        Self::TooSlow,
+        Self::Unsupported,
+        Self::Undecided,
+        Self::Withheld,
     ];
 
     /// The word for it in snapshots, logs and metric labels.
@@ -75,6 +90,11 @@ impl RejectionKind {
             Self::Banned => "banned",
             Self::ShuttingDown => "shutting_down",
             Self::Panicked => "panicked",
+            Self::TooLarge => "too_large",
+            Self::TooSlow => "too_slow",
+            Self::Unsupported => "unsupported",
+            Self::Undecided => "undecided",
+            Self::Withheld => "withheld",
         }
     }
 
@@ -92,17 +112,22 @@ impl RejectionKind {
             Self::Banned => "this client is blocked",
             Self::ShuttingDown => "the service is shutting down",
             Self::Panicked => "the request could not be completed",
+            Self::TooLarge => "the request is too large",
+            Self::TooSlow => "the request did not arrive in time",
+            Self::Unsupported => "the request is in a form that is not supported",
+            Self::Undecided => "the request could not be checked in time",
+            Self::Withheld => "the response was withheld by a security policy",
         }
     }
 
     /// Whether the call may have run, wholly or in part, before it was refused.
     ///
     /// Everything else is decided before the inner service is called and is therefore safe to retry elsewhere.
-    /// [`Panicked`](Self::Panicked) is not, and neither is [`Forbidden`](Self::Forbidden): a firewall that looks at
+    /// [`Panicked`](Self::Panicked) is not, and neither is [`Withheld`](Self::Withheld): a firewall that looks at
     /// responses too refuses calls that were made.
     #[must_use]
     pub const fn may_have_run(self) -> bool {
-        matches!(self, Self::Panicked | Self::Forbidden)
+        matches!(self, Self::Panicked | Self::Withheld)
     }
 
     /// Its place in [`RejectionKind::ALL`], for tables of counters.
@@ -208,13 +233,13 @@ mod tests {
     }
 
     #[test]
-    fn only_a_panic_and_a_refused_response_may_have_run() {
+    fn only_a_panic_and_a_withheld_response_may_have_run() {
         let may_have_run = |kind: &RejectionKind| kind.may_have_run();
         let kinds: Vec<_> = RejectionKind::ALL
             .into_iter()
             .filter(may_have_run)
             .collect();
-        assert_eq!(kinds, [RejectionKind::Forbidden, RejectionKind::Panicked]);
+        assert_eq!(kinds, [RejectionKind::Panicked, RejectionKind::Withheld]);
     }
 
     #[test]

@@ -42,9 +42,12 @@ pub const fn http_status(kind: RejectionKind) -> StatusCode {
         RejectionKind::Unidentified | RejectionKind::Forbidden | RejectionKind::Banned => {
             StatusCode::FORBIDDEN
         }
-        RejectionKind::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
-        // Full, QueueTimeout, TooManyKeys, CircuitOpen, ShuttingDown, and what is yet to come: the
-        // request was fine and may be repeated.
+        RejectionKind::Panicked | RejectionKind::Withheld => StatusCode::INTERNAL_SERVER_ERROR,
+        RejectionKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        RejectionKind::TooSlow => StatusCode::REQUEST_TIMEOUT,
+        RejectionKind::Unsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        // Full, QueueTimeout, TooManyKeys, CircuitOpen, ShuttingDown, Undecided, and what is yet to come:
+        // the request was fine and may be repeated.
         _ => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
@@ -56,11 +59,14 @@ pub const fn grpc_code(kind: RejectionKind) -> GrpcCode {
         RejectionKind::Full
         | RejectionKind::QueueTimeout
         | RejectionKind::TooManyKeys
-        | RejectionKind::QuotaExceeded => GrpcCode::RESOURCE_EXHAUSTED,
+        | RejectionKind::QuotaExceeded
+        | RejectionKind::TooLarge => GrpcCode::RESOURCE_EXHAUSTED,
         RejectionKind::Unidentified | RejectionKind::Forbidden | RejectionKind::Banned => {
             GrpcCode::PERMISSION_DENIED
         }
-        RejectionKind::Panicked => GrpcCode::INTERNAL,
+        RejectionKind::Panicked | RejectionKind::Withheld => GrpcCode::INTERNAL,
+        RejectionKind::TooSlow => GrpcCode::DEADLINE_EXCEEDED,
+        RejectionKind::Unsupported => GrpcCode::UNIMPLEMENTED,
         _ => GrpcCode::UNAVAILABLE,
     }
 }
