@@ -4,13 +4,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{Response, StatusCode, response};
+use fusebox_core::RejectionKind;
+use fusebox_http::{Judge, Judgement};
+use http::{Response, response};
 use http_body::{Body, SizeHint};
 
 use crate::InspectedBody;
 use crate::call::{Call, Refused};
 use crate::config::OverLimit;
 use crate::exam::{Exam, Step, Stop};
+use crate::feed::{Feed, Next};
 use crate::inspected::Tail;
 use crate::kept::Kept;
 
@@ -18,7 +21,10 @@ use crate::kept::Kept;
 pub(crate) struct Answer<B: Body> {
     rest: Option<Rest<B>>,
     kept: Kept,
+    feed: Feed,
+    shown: usize,
     limit: (usize, OverLimit),
+    judge: Judge,
     reads: bool,
 }
 
@@ -36,7 +42,12 @@ impl<B> Answer<B>
 where
     B: Body<Data: From<Bytes>>,
 {
-    pub(crate) fn new(response: Response<B>, call: Call, limit: (usize, OverLimit)) -> Self {
+    pub(crate) fn new(
+        response: Response<B>,
+        call: Call,
+        limit: (usize, OverLimit),
+        judge: Judge,
+    ) -> Self {
         let (head, body) = response.into_parts();
         let hint = body.size_hint();
         Self {
@@ -47,7 +58,10 @@ where
                 hint,
             }),
             kept: Kept::default(),
+            feed: Feed::default(),
+            shown: 0,
             limit,
+            judge,
             reads: true,
         }
     }
@@ -73,12 +87,23 @@ where
         let Some(mut rest) = self.rest.take() else {
             return Poll::Pending;
         };
-        if let Some(refused) = rest.call.settle_answer(stop) {
+        let judgement = self.judgement(&rest.body);
+        if let Some(refused) = rest.call.settle_answer(stop, judgement) {
             return Poll::Ready(Err(refused));
         }
         let kept = std::mem::take(&mut self.kept);
         let body = InspectedBody::replayed(kept, rest.body, rest.hint);
         Poll::Ready(Ok((Response::from_parts(rest.head, body), rest.call)))
+    }
+
+    /// What became of the call, should its answer be withheld: what is left of it is never read.
+    fn judgement(&self, body: &Tail<B>) -> Judgement {
+        let mut judge = self.judge;
+        match body {
+            Tail::Broken(_) => judge.failed(),
+            Tail::Open(_) if !judge.data(self.kept.length()) => judge.dropped(),
+            Tail::Open(_) | Tail::Ended { .. } => judge.ended(),
+        }
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Stop>> {
@@ -89,28 +114,39 @@ where
         let Some(exam) = &mut rest.call.exam else {
             return Poll::Ready(None);
         };
-        while let Tail::Open(body) = &mut rest.body {
+        loop {
+            match self.feed.next() {
+                Ok(Next::Rest) => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Ok(Next::Piece(piece)) => {
+                    // The rules have the same limit, and are told that there is more (`OUTBOUND_DATA_ERROR`).
+                    let stopped = exam.answer_body(piece);
+                    if stopped.is_some() {
+                        return Poll::Ready(stopped);
+                    }
+                    self.shown = self.shown.saturating_add(piece.len());
+                    if self.shown > limit {
+                        let refuses = over == OverLimit::Refuse;
+                        let kind = RejectionKind::Withheld;
+                        return Poll::Ready(refuses.then(|| Stop::at_limit(kind, 4)));
+                    }
+                    continue;
+                }
+                // Nothing is decoded here, so nothing can be wrong with it.
+                Ok(Next::Nothing) | Err(_) => {}
+            }
+            let Tail::Open(body) = &mut rest.body else {
+                return Poll::Ready(None);
+            };
             let frame = ready!(Pin::as_mut(body).poll_frame(cx));
             let said = body.is_end_stream();
             match frame {
                 None => rest.body = Tail::Ended { said: false },
                 Some(Err(error)) => rest.body = Tail::Broken(Some(error)),
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => {
-                        let before = self.kept.length();
-                        let data = self.kept.keep(data);
-                        let room = limit.saturating_sub(before);
-                        // The rules have the same limit, and are told that there is more (`OUTBOUND_DATA_ERROR`).
-                        let stopped = exam.answer_body(&data);
-                        if stopped.is_some() {
-                            return Poll::Ready(stopped);
-                        }
-                        if data.len() > room {
-                            let refuses = over == OverLimit::Refuse;
-                            let status = StatusCode::INTERNAL_SERVER_ERROR;
-                            return Poll::Ready(refuses.then(|| Stop::at_limit(status, 4)));
-                        }
-                    }
+                    Ok(data) => self.feed.give(self.kept.keep(data)),
                     Err(frame) => {
                         if let Ok(trailers) = frame.into_trailers() {
                             self.kept.trailers = Some(trailers);
@@ -122,6 +158,5 @@ where
                 rest.body = Tail::Ended { said: true };
             }
         }
-        Poll::Ready(None)
     }
 }

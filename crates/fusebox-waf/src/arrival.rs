@@ -6,14 +6,17 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, StatusCode, request};
+use fusebox_core::RejectionKind;
+use http::{Request, request};
 use http_body::{Body, SizeHint};
 use tokio::time::{Sleep, sleep_until};
 
 use crate::InspectedBody;
 use crate::call::{Call, Refused};
 use crate::config::OverLimit;
+use crate::decode::{DecodeError, Decoder};
 use crate::exam::{Exam, Step, Stop};
+use crate::feed::{Feed, Next};
 use crate::inspected::Tail;
 use crate::kept::Kept;
 use crate::ruleset::Shared;
@@ -28,6 +31,9 @@ pub(crate) struct Arrival<S, R: Body> {
     rest: Option<Rest<S, R>>,
     exam: Option<Exam>,
     kept: Kept,
+    feed: Feed,
+    /// How much the rules were shown.
+    shown: usize,
     reads: bool,
     /// Made when the body lets wait for the first time.
     timer: Option<Pin<Box<Sleep>>>,
@@ -39,6 +45,14 @@ struct Rest<S, R: Body> {
     head: request::Parts,
     body: Tail<R>,
     hint: SizeHint,
+}
+
+/// What is to be read of a request before it is decided about.
+#[derive(Debug)]
+pub(crate) enum Reads {
+    Nothing,
+    /// All of it, and what takes its content coding off for the rules.
+    Body(Option<Decoder>),
 }
 
 /// What was decided.
@@ -61,10 +75,11 @@ where
         call: Call,
         exam: Exam,
         shared: &Arc<Shared>,
-        reads: bool,
+        reads: Reads,
     ) -> Self {
         let (head, body) = request.into_parts();
         let hint = body.size_hint();
+        let is_read = matches!(reads, Reads::Body(_));
         Self {
             shared: shared.clone(),
             rest: Some(Rest {
@@ -76,7 +91,12 @@ where
             }),
             exam: Some(exam),
             kept: Kept::default(),
-            reads,
+            shown: 0,
+            feed: match reads {
+                Reads::Nothing => Feed::default(),
+                Reads::Body(decoder) => Feed::decoding(decoder),
+            },
+            reads: is_read,
             timer: None,
         }
     }
@@ -119,7 +139,37 @@ where
             return Poll::Ready(None);
         };
         let limits = &self.shared.limits;
-        while let Tail::Open(body) = &mut rest.body {
+        loop {
+            match self.feed.next() {
+                Err(DecodeError::Malformed) => return Poll::Ready(Some(Stop::undecodable())),
+                Err(DecodeError::Bomb) => return Poll::Ready(Some(TOO_LARGE)),
+                Ok(Next::Rest) => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Ok(Next::Piece(piece)) => {
+                    // The rules have the same limit, and are told that there is more (`INBOUND_DATA_ERROR`).
+                    let stopped = exam.body(piece);
+                    if stopped.is_some() {
+                        return Poll::Ready(stopped);
+                    }
+                    self.shown = self.shown.saturating_add(piece.len());
+                    if self.shown > limits.request {
+                        let refuses = limits.over_request == OverLimit::Refuse;
+                        return Poll::Ready(refuses.then_some(TOO_LARGE));
+                    }
+                    continue;
+                }
+                // Coded, it may be longer than what comes out of it.
+                Ok(Next::Nothing) if self.kept.length() > limits.request => {
+                    let refuses = limits.over_request == OverLimit::Refuse;
+                    return Poll::Ready(refuses.then_some(TOO_LARGE));
+                }
+                Ok(Next::Nothing) => {}
+            }
+            let Tail::Open(body) = &mut rest.body else {
+                break;
+            };
             let Poll::Ready(frame) = body.as_mut().poll_frame(cx) else {
                 let allowed =
                     allowed(limits.grace, limits.rate, self.kept.length()).min(limits.deadline);
@@ -128,7 +178,7 @@ where
                 // It was set when less had arrived.
                 while timer.as_mut().poll(cx).is_ready() {
                     if timer.deadline() >= due {
-                        let stop = Stop::at_limit(StatusCode::REQUEST_TIMEOUT, 2);
+                        let stop = Stop::at_limit(RejectionKind::TooSlow, 2);
                         return Poll::Ready(Some(stop));
                     }
                     timer.as_mut().reset(due);
@@ -140,22 +190,7 @@ where
                 None => rest.body = Tail::Ended { said: false },
                 Some(Err(error)) => rest.body = Tail::Broken(Some(error)),
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => {
-                        let before = self.kept.length();
-                        let data = self.kept.keep(data);
-                        let room = limits.request.saturating_sub(before);
-                        // The rules have the same limit, and are told that there is more (`INBOUND_DATA_ERROR`).
-                        let stopped = exam.body(&data);
-                        if stopped.is_some() {
-                            return Poll::Ready(stopped);
-                        }
-                        if data.len() > room {
-                            let refuses = limits.over_request == OverLimit::Refuse;
-                            return Poll::Ready(
-                                refuses.then(|| Stop::at_limit(StatusCode::PAYLOAD_TOO_LARGE, 2)),
-                            );
-                        }
-                    }
+                    Ok(data) => self.feed.give(self.kept.keep(data)),
                     Err(frame) => {
                         if let Ok(trailers) = frame.into_trailers() {
                             self.kept.trailers = Some(trailers);
@@ -167,9 +202,12 @@ where
                 rest.body = Tail::Ended { said: true };
             }
         }
-        Poll::Ready(None)
+        let is_whole = matches!(rest.body, Tail::Ended { .. });
+        Poll::Ready((is_whole && self.feed.finish().is_err()).then(Stop::undecodable))
     }
 }
+
+const TOO_LARGE: Stop = Stop::at_limit(RejectionKind::TooLarge, 2);
 
 /// How long so many bytes may take.
 fn allowed(grace: Duration, bytes_per_second: u64, bytes: usize) -> Duration {

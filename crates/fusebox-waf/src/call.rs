@@ -16,8 +16,8 @@ pub(crate) struct Call {
     shared: Option<Arc<Shared>>,
     pub(crate) started: Timestamp,
     waited: Duration,
-    /// Whether it was to be refused, and passes all the same.
-    shadowed: bool,
+    /// Why it was to be refused, if it was and passes all the same.
+    shadowed: Option<RejectionKind>,
     /// Where its response is to be inspected too.
     pub(crate) exam: Option<Box<Exam>>,
 }
@@ -36,7 +36,7 @@ impl Call {
             started: shared.clock.now(),
             shared: Some(shared.clone()),
             waited: Duration::ZERO,
-            shadowed: false,
+            shadowed: None,
             exam: None,
         }
     }
@@ -48,8 +48,13 @@ impl Call {
         }
     }
 
-    /// The rules have decided about the request, or about its response. `Some` if it must not pass.
-    pub(crate) fn settle(&mut self, exam: Exam, stop: Option<Stop>) -> Option<Refused> {
+    /// The rules have decided about the request, or about its response, which `outcome` is about. `Some` if it must not pass.
+    fn settle(
+        &mut self,
+        exam: Exam,
+        stop: Option<Stop>,
+        outcome: Option<Outcome>,
+    ) -> Option<Refused> {
         let Some(shared) = &self.shared else {
             return None;
         };
@@ -63,21 +68,23 @@ impl Call {
         };
         let request_id = exam.close(Some((&stop, enforced)));
         if !enforced {
-            self.shadowed = true;
+            self.shadowed = Some(stop.kind);
             return None;
         }
         let waited = self.waited;
         if let Some(shared) = self.shared.take() {
+            let called = self.started + waited;
+            // A request that never ran is over where it was decided about.
+            let at = outcome.map_or(called, |_| shared.clock.now());
             let told = Told {
                 verdict: Verdict::Refused {
-                    kind: RejectionKind::Forbidden,
+                    kind: stop.kind,
                     enforced: true,
                 },
-                outcome: None,
+                outcome,
                 waited,
-                ran: Duration::ZERO,
+                ran: at.since(called),
             };
-            let at = self.started + waited;
             shared.reporter.report(at, EventKind::Call(told));
         }
         Some(Refused {
@@ -100,17 +107,21 @@ impl Call {
             }
             return None;
         }
-        self.settle(exam, stop)
+        self.settle(exam, stop, None)
     }
 
-    /// As [`settle`](Self::settle) about a response.
-    pub(crate) fn settle_answer(&mut self, stop: Option<Stop>) -> Option<Refused> {
+    /// As [`settle`](Self::settle) about a response. The call was made: withheld or not, it has an outcome.
+    pub(crate) fn settle_answer(
+        &mut self,
+        stop: Option<Stop>,
+        judgement: Judgement,
+    ) -> Option<Refused> {
         let exam = *self.exam.take()?;
         if stop.is_none() && exam.detected().is_none() {
             exam.close(None);
             return None;
         }
-        self.settle(exam, stop)
+        self.settle(exam, stop, Some(judgement.outcome))
     }
 
     /// The call is over. Said again, it changes nothing.
@@ -123,18 +134,16 @@ impl Call {
         if let Some(exam) = self.exam.take() {
             exam.close(None);
         }
-        if !self.shadowed && self.waited.is_zero() {
+        if self.shadowed.is_none() && self.waited.is_zero() {
             shared.reporter.report_admitted(self.started, now, outcome);
             return;
         }
-        let verdict = if self.shadowed {
-            Verdict::Refused {
-                kind: RejectionKind::Forbidden,
+        let verdict = self
+            .shadowed
+            .map_or(Verdict::Admitted, |kind| Verdict::Refused {
+                kind,
                 enforced: false,
-            }
-        } else {
-            Verdict::Admitted
-        };
+            });
         let told = Told {
             verdict,
             outcome: Some(outcome),

@@ -41,13 +41,22 @@ pub enum OverLimit {
     InspectFirstPart,
 }
 
-/// What becomes of a request body with a content coding (gzip, br, zstd), which the rules cannot read.
+/// What becomes of a request body with a content coding (gzip, br, zstd), which the rules cannot read as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Compressed {
     /// It is refused, with 415.
     #[default]
     Refuse,
+    /// gzip and deflate are taken off for the rules; the inner service gets the body as it was sent. Other codings, and several
+    /// at once, are refused with 415; what is cut short, corrupt or followed by something else with 400.
+    ///
+    /// No more than [the limit](RulesetBuilder::request_body) is decoded, and no more than `ratio` times what was sent, beyond the
+    /// first 64 KiB: more is refused with 413.
+    Decode {
+        /// 1 to 1,032, which is the most that deflate can do. JSON and text come to 5 to 50.
+        ratio: u32,
+    },
     /// It is handed on without a look. Sound only where nothing further in takes the coding off.
     Pass,
 }
@@ -119,6 +128,14 @@ SecRule REQBODY_ERROR "!@eq 0" \
 SecRule MULTIPART_STRICT_ERROR "!@eq 0" \
     "id:1600903,phase:2,deny,status:400,log,severity:2,msg:'The multipart body breaks the rules of its form'"
 "#;
+
+impl Compressed {
+    /// [`Decode`](Self::Decode) up to a hundred times: twice what repetitive JSON comes to.
+    pub const DECODE: Self = Self::Decode { ratio: 100 };
+}
+
+/// One byte of deflate stands for no more than four matches of 258 bytes.
+const HIGHEST_RATIO: u32 = 1_032;
 
 impl RulesetBuilder {
     pub(crate) fn new(name: Name) -> Self {
@@ -340,6 +357,16 @@ impl RulesetBuilder {
         within("request_body.limit", limits.request)?;
         if let Some((limit, _)) = limits.response {
             within("responses.limit", limit)?;
+        }
+        if let Compressed::Decode { ratio } = limits.compressed
+            && !(1..=HIGHEST_RATIO).contains(&ratio)
+        {
+            return Err(ConfigError::OutOfRange {
+                field: "compressed.ratio",
+                given: ratio.into(),
+                least: 1,
+                most: HIGHEST_RATIO.into(),
+            });
         }
         if limits.rate == 0 {
             return Err(ConfigError::OutOfRange {

@@ -7,8 +7,8 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use fusebox_core::{Name, Outcome};
-use fusebox_http::{Asked, GuardedBody, Protocol};
-use http::{Request, Response, StatusCode};
+use fusebox_http::{Asked, GuardedBody, Judge, Protocol, Standard};
+use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 use pin_project::pin_project;
 use tower_service::Service;
@@ -40,6 +40,7 @@ where
 /// What is known of a call besides the request itself.
 pub(crate) struct How {
     pub(crate) asked: Asked,
+    pub(crate) version: Version,
     pub(crate) policy: Name,
     pub(crate) custom: Option<Arc<Custom>>,
 }
@@ -139,10 +140,11 @@ where
     let Some(exam) = &mut call.exam else {
         return Next::Done(response, call);
     };
+    let judge = how.judge(&response);
     // What is a stream in both directions, or another protocol from here on, is nobody's response.
     if how.asked.protocol != Protocol::Http || response.status() == StatusCode::SWITCHING_PROTOCOLS
     {
-        let _ = call.settle_answer(None);
+        let _ = call.settle_answer(None, judge.dropped());
         return Next::Done(response, call);
     }
     let stop = exam.answer_head(&response);
@@ -151,10 +153,10 @@ where
         && let Some(limit) = exam.answer_limit()
     {
         return Next::State(State::Answering(Box::new(Answer::new(
-            response, call, limit,
+            response, call, limit, judge,
         ))));
     }
-    match call.settle_answer(stop) {
+    match call.settle_answer(stop, judge.dropped()) {
         Some(refused) => Next::State(State::Refused(Some(refused))),
         None => Next::Done(response, call),
     }
@@ -173,14 +175,23 @@ impl How {
         GuardedBody::wrap(response, self.asked, classify, call).map(ResponseBody::admitted)
     }
 
+    /// Looks at the head of an answer, in case it has to be withheld.
+    fn judge<B: Body>(&self, response: &Response<B>) -> Judge {
+        let length = response.body().size_hint().exact();
+        let custom = self.custom.as_ref();
+        match custom.and_then(|custom| custom.classify.as_deref()) {
+            None => Judge::of(self.asked, response, length, &Standard),
+            Some(own) => Judge::of(self.asked, response, length, own),
+        }
+    }
+
     #[cold]
     fn refuse<B: Body>(&self, refused: Refused) -> Response<ResponseBody<B>> {
         let respond = self
             .custom
             .as_ref()
             .and_then(|custom| custom.respond.as_deref());
-        refusal::response(refused, &self.policy, self.asked.protocol, respond)
-            .map(ResponseBody::refusal)
+        refusal::response(refused, self, respond).map(ResponseBody::refusal)
     }
 }
 

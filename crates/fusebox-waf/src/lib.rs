@@ -49,15 +49,32 @@
 //! | --- | --- |
 //! | form, multipart, JSON, XML, text, of no or an unknown type | held up to [the limit](RulesetBuilder::request_body), inspected, replayed byte for byte with its trailers |
 //! | longer than the limit | 413, or its first part inspected and the rest streamed: [`OverLimit`] |
-//! | compressed | 415, or passed without a look: [`Compressed`] |
+//! | compressed | 415; or unpacked for the rules within bounds of size and ratio, and handed on as it was sent; or passed without a look: [`Compressed`] |
 //! | slower than [the rate](RulesetBuilder::body_rate) or [the deadline](RulesetBuilder::body_deadline) | 408 |
 //! | `application/octet-stream`, images, sound, video; gRPC; tunnels | streams, without a look |
 //! | that breaks off | inspected as far as it came, then handed on with its error |
 //!
-//! An inspection runs in slices of about a millisecond and lets other tasks run between them. `Expect: 100-continue` is answered by
+//! Reading and inspection run in slices of at most about a millisecond and let other tasks run between them. `Expect: 100-continue` is answered by
 //! the server when the body is first asked for, which is after the head was admitted.
 //!
 //! Responses are inspected on request: [`RulesetBuilder::responses`].
+//!
+//! # What a refusal looks like
+//!
+//! | why | status, unless the rule says otherwise | [`RejectionKind`](fusebox_core::RejectionKind) |
+//! | --- | --- | --- |
+//! | a rule, about the request | 403 | `Forbidden` |
+//! | a rule or a limit, about the response | 403, at a limit 500 | `Withheld` |
+//! | longer than a limit | 413 | `TooLarge` |
+//! | too slow | 408 | `TooSlow` |
+//! | a content coding that is not taken off | 415, malformed 400 | `Unsupported` |
+//! | [time budget](RulesetBuilder::time_budget) | 503 | `Undecided` |
+//!
+//! The body is a problem document (RFC 9457) with the id of the request, and nothing of the rule; a gRPC call gets the status that
+//! belongs to the kind, `PERMISSION_DENIED` for an attack. Only `Forbidden` says that somebody attacks, and is what a blackhole
+//! further out takes for a strike: a service's own error page is no fault of who asked for it, and a long upload no attack.
+//!
+//! `drop` is 403 as well; a layer cannot close a connection. In HTTP/1 the answer says `Connection: close`, so that the server does.
 //!
 //! # Where to put it
 //!
@@ -74,8 +91,8 @@
 //!
 //! # What is not there yet
 //!
-//! - Decompression: a compressed body is refused or passed, never read.
-//! - Phase 1 and the reading of one frame of a body run in one piece; the rules of phases 2 and 4 run in slices.
+//! - Decompression of brotli and zstd, and of responses.
+//! - Phases 1 and 3, which see heads alone, run in one piece; what a server takes for a head is their bound.
 //! - JSON, XML and multipart cut by [`OverLimit::InspectFirstPart`] are malformed to rules that ask for it.
 //!
 //! # What must be true of the deployment
@@ -92,8 +109,10 @@ mod body;
 mod call;
 mod config;
 pub mod core;
+mod decode;
 mod exam;
 mod exclusion;
+mod feed;
 pub mod future;
 mod incident;
 mod inspected;

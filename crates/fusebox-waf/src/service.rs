@@ -7,7 +7,7 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use crate::arrival::Arrival;
+use crate::arrival::{Arrival, Reads};
 use crate::call::Call;
 use crate::exam::{Exam, Look, Step};
 use crate::future::{How, ResponseFuture, State};
@@ -41,6 +41,7 @@ where
         let shared = &self.rules.shared;
         let how = How {
             asked: Asked::by(&request),
+            version: request.version(),
             policy: shared.name().clone(),
             custom: self.custom.clone(),
         };
@@ -50,12 +51,17 @@ where
         if stop.is_none() {
             match exam.look(&request, how.asked.protocol) {
                 Look::Refuse(refused) => stop = Some(refused),
-                Look::Into => return self.call_later(request, how, call, exam, true),
+                Look::Into(decoder) => {
+                    let reads = Reads::Body(decoder);
+                    return self.call_later(request, how, call, exam, reads);
+                }
                 // By far the most: there is no body, and the rest of the rules are done within one slice.
                 Look::Past => match exam.request_slice() {
                     Step::Pass => {}
                     Step::Stop(stopped) => stop = Some(stopped),
-                    Step::More => return self.call_later(request, how, call, exam, false),
+                    Step::More => {
+                        return self.call_later(request, how, call, exam, Reads::Nothing);
+                    }
                 },
             }
         }
@@ -78,7 +84,7 @@ impl<S: Clone> Waf<S> {
         how: How,
         call: Call,
         exam: Exam,
-        reads: bool,
+        reads: Reads,
     ) -> ResponseFuture<S, R, B>
     where
         S: Service<Request<InspectedBody<R>>, Response = Response<B>>,

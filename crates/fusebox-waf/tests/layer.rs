@@ -6,14 +6,17 @@
 )]
 
 use std::convert::Infallible;
+use std::io::Write as _;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use fusebox_core::{Mode, Registration, Rejection, RejectionKind};
-use fusebox_testkit::{MockBody, MockError, MockFrame, MockHandle, MockService, Script};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use fusebox_core::{Mode, Outcome, Registration, Rejection, RejectionKind, Verdict};
+use fusebox_testkit::{MockBody, MockError, MockFrame, MockHandle, MockService, Recorder, Script};
 use fusebox_waf::{
     Compressed, ConfigError, Incident, OverLimit, OverTime, Ruleset, RulesetBuilder, rule, tag,
 };
@@ -72,8 +75,11 @@ async fn an_attack_in_the_head_is_refused_before_a_byte_of_the_body_is_read() {
     let answer = send(settings(), &mock, request).await;
     assert_eq!(answer.status(), 403);
     assert_eq!(mock.called(), 0);
-    let rejection = answer.extensions().get::<Rejection>().unwrap();
-    assert_eq!(rejection.kind(), RejectionKind::Forbidden);
+    assert_eq!(kind(&answer), RejectionKind::Forbidden);
+}
+
+fn kind<B>(answer: &Response<B>) -> RejectionKind {
+    answer.extensions().get::<Rejection>().unwrap().kind()
 }
 
 #[tokio::test]
@@ -147,11 +153,43 @@ async fn a_redirect_and_a_drop_are_answers() {
     let answer = send(settings(), &mock(), form(MockBody::full("go=away"))).await;
     assert_eq!(answer.status(), 302);
     assert_eq!(answer.headers()["location"], "https://elsewhere.example/");
-    let mut request = form(MockBody::empty());
-    request
+    for (version, closes) in [
+        (http::Version::HTTP_11, true),
+        (http::Version::HTTP_2, false),
+    ] {
+        let mut request = form(MockBody::empty());
+        *request.version_mut() = version;
+        request
+            .headers_mut()
+            .insert("x-drop", "now".parse().unwrap());
+        let answer = send(settings(), &mock(), request).await;
+        assert_eq!(answer.status(), 403);
+        assert_eq!(answer.headers().contains_key("connection"), closes);
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_for_its_form_is_no_attack() {
+    let long = form(MockBody::full("q=123456789"));
+    let short = || settings().request_body(8, OverLimit::Refuse);
+    let answer = send(short(), &mock(), long).await;
+    assert_eq!(kind(&answer), RejectionKind::TooLarge);
+
+    let rules = settings().text("small", "SecRequestBodyNoFilesLimit 4");
+    let answer = send(rules, &mock(), form(MockBody::full("q=12345"))).await;
+    assert_eq!(answer.status(), 413);
+    assert_eq!(kind(&answer), RejectionKind::TooLarge);
+
+    let mut coded = form(MockBody::full("q=1"));
+    coded
         .headers_mut()
-        .insert("x-drop", "now".parse().unwrap());
-    assert_eq!(send(settings(), &mock(), request).await.status(), 403);
+        .insert("content-encoding", "br".parse().unwrap());
+    let answer = send(settings(), &mock(), coded).await;
+    assert_eq!(kind(&answer), RejectionKind::Unsupported);
+
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(problem["code"], "unsupported");
 }
 
 #[tokio::test]
@@ -212,6 +250,66 @@ async fn a_compressed_body_is_refused_or_passed_by_choice() {
     assert_eq!(mock.called(), 0);
     let passing = settings().compressed(Compressed::Pass);
     assert_eq!(send(passing, &mock, gzip()).await.status(), 200);
+}
+
+fn gzip(text: &[u8]) -> Bytes {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap().into()
+}
+
+#[tokio::test]
+async fn a_compressed_body_is_inspected_unpacked_and_replayed_packed() {
+    let coded = |body: Bytes| {
+        let (first, second) = body.split_at(body.len() / 2);
+        let frames = [first, second].map(|part| MockFrame::Data(Bytes::copy_from_slice(part)));
+        let mut request = form(MockBody::of(frames));
+        request
+            .headers_mut()
+            .insert("content-encoding", "gzip".parse().unwrap());
+        request
+    };
+    let decoding = || settings().compressed(Compressed::DECODE);
+    let mock = mock();
+    let answer = send(decoding(), &mock, coded(gzip(b"q=1&p=evil"))).await;
+    assert_eq!((answer.status().as_u16(), mock.called()), (406, 0));
+
+    let body = gzip(b"q=1&p=good");
+    let answer = send(decoding(), &mock, coded(body.clone())).await;
+    assert_eq!(answer.status(), 200);
+    let calls = mock.calls();
+    assert_eq!(calls[0].body.bytes(), body, "as it was sent");
+    assert_eq!(calls[0].headers["content-encoding"], "gzip");
+
+    let cut = body.slice(..body.len() - 1);
+    let answer = send(decoding(), &mock, coded(cut)).await;
+    assert_eq!(answer.status(), 400);
+    assert_eq!(kind(&answer), RejectionKind::Unsupported);
+
+    // Two megabytes of one letter in two kilobytes; and half a megabyte, within the limit and beyond the ratio.
+    for (letters, ratio) in [(2 << 20, 1_032), (1 << 19, 100)] {
+        let bomb = gzip(&vec![b'a'; letters]);
+        let decoding = settings().compressed(Compressed::Decode { ratio });
+        let answer = send(decoding, &mock, coded(bomb)).await;
+        assert_eq!(answer.status(), 413);
+        assert_eq!(kind(&answer), RejectionKind::TooLarge);
+    }
+    assert_eq!(mock.called(), 1);
+}
+
+#[tokio::test]
+async fn of_a_compressed_body_the_first_part_is_inspected_and_all_of_it_is_handed_on() {
+    let letters = gzip(&vec![b'a'; 1 << 19]);
+    let mut request = form(MockBody::of([MockFrame::Data(letters.clone())]));
+    request
+        .headers_mut()
+        .insert("content-encoding", "x-gzip".parse().unwrap());
+    let decoding = settings()
+        .compressed(Compressed::Decode { ratio: 1_032 })
+        .request_body(100_000, OverLimit::InspectFirstPart);
+    let mock = mock();
+    assert_eq!(send(decoding, &mock, request).await.status(), 200);
+    assert_eq!(mock.calls()[0].body.bytes(), letters);
 }
 
 #[tokio::test]
@@ -368,6 +466,31 @@ async fn shadow_lets_through_and_tells_apart() {
 }
 
 #[tokio::test]
+async fn a_percentage_acts_on_its_share_and_detects_all() {
+    let rules = settings()
+        .mode(Mode::percentage(25).unwrap())
+        .build()
+        .unwrap();
+    let mock = mock();
+    let service = rules.layer().layer(mock.service());
+    let mut refused = 0_u64;
+    for _ in 0..400 {
+        let answer = service
+            .clone()
+            .oneshot(form(MockBody::full("q=evil")))
+            .await;
+        let answer = answer.unwrap();
+        refused += u64::from(answer.status() == 406);
+        let _ = answer.into_body().collect().await;
+    }
+    assert!((90..=110).contains(&refused), "{refused} of 400");
+    assert_eq!(mock.called() as u64, 400 - refused);
+    let stats = rules.stats();
+    assert_eq!((stats.detected(), stats.refused()), (400, refused));
+    assert_eq!(rules.hits(), [(2, 400)]);
+}
+
+#[tokio::test]
 async fn rules_that_only_detect_are_told_as_shadowed() {
     let rules = settings()
         .text("detect", "SecRuleEngine DetectionOnly")
@@ -515,7 +638,84 @@ async fn a_response_is_inspected_where_it_was_asked_for() {
     let mock = MockService::new(Script::answer(answer)).handle();
     let refused = send(looking(), &mock, request()).await;
     assert_eq!(refused.status(), 502);
-    assert!(refused.extensions().get::<Rejection>().is_some());
+    assert_eq!(kind(&refused), RejectionKind::Withheld);
+}
+
+/// Its head is refused, or its body is, wherever that ends: the call was made.
+#[tokio::test(start_paused = true)]
+async fn a_withheld_answer_is_told_with_the_outcome_of_the_call() {
+    let answer = |status: u16, leaks: bool, body: MockBody| {
+        let mut answer = Response::builder().status(status);
+        answer = answer.header("content-type", "text/html");
+        if leaks {
+            answer = answer.header("x-leak", "now");
+        }
+        answer.body(body).unwrap()
+    };
+    let data = |text| MockFrame::data(text);
+    let error = MockFrame::Error(MockError("reset"));
+    let long = [data("a secret of some length"), data("more"), data("more")];
+    for (what, answer, outcome) in [
+        (
+            "a head",
+            answer(200, true, MockBody::full("x")),
+            Outcome::Cancelled,
+        ),
+        (
+            "a failure",
+            answer(503, true, MockBody::full("x")),
+            Outcome::Failure,
+        ),
+        (
+            "a whole body",
+            answer(200, false, MockBody::full("secret")),
+            Outcome::Success,
+        ),
+        (
+            "a broken body",
+            answer(200, false, MockBody::of([data("secret"), error])),
+            Outcome::Failure,
+        ),
+        (
+            "a body that is cut",
+            answer(200, false, MockBody::of(long)),
+            Outcome::Cancelled,
+        ),
+    ] {
+        let recorder = Recorder::new();
+        let rules = settings()
+            .responses(20, OverLimit::Refuse)
+            .observer(recorder.clone())
+            .build()
+            .unwrap();
+        let mut answer = Some(answer);
+        let slow = tower::service_fn(move |_| {
+            let answer = answer.take();
+            async move {
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                Ok::<_, Infallible>(answer.unwrap())
+            }
+        });
+        let service = rules.layer().layer(slow);
+        let refused = service.oneshot(form(MockBody::full("q=1"))).await.unwrap();
+        assert_eq!(kind(&refused), RejectionKind::Withheld, "{what}");
+        let calls = recorder.calls();
+        let [call] = calls.as_slice() else {
+            panic!("{what}: {calls:?}");
+        };
+        assert_eq!(
+            call.verdict,
+            Verdict::Refused {
+                kind: RejectionKind::Withheld,
+                enforced: true
+            },
+            "{what}"
+        );
+        assert_eq!(call.outcome, Some(outcome), "{what}");
+        assert_eq!(call.ran, Duration::from_secs(2), "{what}");
+        let stats = rules.stats();
+        assert_eq!((stats.refused(), stats.ended()), (1, 1), "{what}");
+    }
 }
 
 #[tokio::test]
@@ -560,6 +760,10 @@ fn settings_that_cannot_be_are_named() {
         (
             settings().responses(0, OverLimit::Refuse),
             "responses.limit: ",
+        ),
+        (
+            settings().compressed(Compressed::Decode { ratio: 0 }),
+            "compressed.ratio: ",
         ),
         (
             settings().exclude(rule(1).on_path("x")),
