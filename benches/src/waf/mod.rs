@@ -11,6 +11,7 @@
 //!   rules that add up the score come last.
 //! - Each engine takes some hundred milliseconds to load, so its cases are counted in one process.
 
+mod layer;
 mod requests;
 mod rules;
 
@@ -163,6 +164,9 @@ pub fn suite() -> Suite {
         Figure::new("first_request", "first_get_page_pl1", "get_page_pl1")
             .instructions_at_most(FIRST),
     );
+    let (layer_cases, layer_limits) = layer::suite();
+    cases.extend(layer_cases);
+    limits.extend(layer_limits);
     Suite {
         name: "waf",
         cases,
