@@ -86,8 +86,8 @@ impl<B> Service<Request<B>> for Answers {
 struct Head(Uri, HeaderMap);
 
 impl Head {
+    #[expect(clippy::expect_used, reason = "the suite's own requests")]
     fn of(name: &str) -> Self {
-        #[expect(clippy::expect_used, reason = "the suite's own requests")]
         let parsed = requests::named(name).and_then(|request| {
             let headers = request.headers.iter().map(|(name, value)| {
                 let name: HeaderName = name.parse().ok()?;
