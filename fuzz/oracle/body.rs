@@ -45,9 +45,9 @@ pub(crate) fn check(kind: BodyKind, body: &[u8]) {
             assert!(shown <= body.len(), "{shown} bytes of {}", body.len());
         }
         BodyKind::Multipart => {
-            // Each line is told once, with the name of its part before it.
+            // Each line is told once, and a file's name once more.
             let told: usize = told.0.iter().map(|(_, _, value)| value.len()).sum();
-            assert!(told <= body.len(), "{told} bytes of {}", body.len());
+            assert!(told <= 2 * body.len(), "{told} bytes of {}", body.len());
         }
     }
 }
@@ -117,5 +117,11 @@ fn agrees_with_serde(body: &[u8], ok: bool) {
         return;
     }
     let theirs = serde_json::from_str::<serde_json::Value>(text);
+    // A number that no float holds is JSON all the same.
+    if let Err(error) = &theirs
+        && error.to_string().starts_with("number out of range")
+    {
+        return;
+    }
     assert_eq!(ok, theirs.is_ok(), "{theirs:?}");
 }

@@ -82,6 +82,7 @@ mod error;
 pub mod libinjection;
 mod operator;
 mod parse;
+mod pool;
 mod ruleset;
 mod transform;
 mod warm;

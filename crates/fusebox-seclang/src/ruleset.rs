@@ -1,18 +1,18 @@
 //! Compiled rules, ready for traffic.
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crossbeam_queue::ArrayQueue;
-
 use crate::budget::WorkBudget;
 use crate::compile::{self, Program};
-use crate::engine::{State, Store, Transaction};
+use crate::engine::{Scratch, State, Store, Transaction};
 use crate::error::RulesetError;
 use crate::parse::Sources;
+use crate::pool::Pool;
 use crate::warm;
 
 /// Compiled rules: cheap to clone, shared by every transaction.
@@ -41,7 +41,7 @@ use crate::warm;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Ruleset {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What transactions of one ruleset share.
@@ -49,13 +49,21 @@ pub struct Ruleset {
 pub(crate) struct Shared {
     pub(crate) program: Program,
     pub(crate) store: Store,
-    states: ArrayQueue<Box<State>>,
+    pub(crate) states: Pool<Box<State>>,
+    pub(crate) scratches: Pool<Box<Scratch>>,
     unique: AtomicU64,
     seed: u64,
 }
 
-/// States kept for the next transactions: as many as requests are usually being looked at at once.
-const KEPT_STATES: usize = 64;
+/// States kept for the next transactions, by each thread: a transaction lives as long as its request does, and a thread has
+/// many of them under way.
+const KEPT_STATES: usize = 16;
+
+/// For how many threads everything is made ready at load: it takes a millisecond and two megabytes for each.
+const MOST_WARM: usize = 16;
+
+/// Scratches kept by each thread, which has one in use at a time; the others are those of threads that share its place.
+const KEPT_SCRATCHES: usize = 2;
 
 impl Ruleset {
     /// Rules from files and texts.
@@ -70,7 +78,7 @@ impl Ruleset {
         let mut state = self
             .shared
             .states
-            .pop()
+            .take()
             .unwrap_or_else(|| Box::new(State::new()));
         let unix = now
             .duration_since(UNIX_EPOCH)
@@ -92,13 +100,6 @@ impl Ruleset {
     }
 }
 
-impl Shared {
-    pub(crate) fn give_back(&self, state: Box<State>) {
-        // A full queue frees it.
-        let _ = self.states.push(state);
-    }
-}
-
 /// Collects the sources of a [`Ruleset`], in the order in which they take effect.
 #[derive(Clone, Debug, Default)]
 pub struct RulesetBuilder {
@@ -116,6 +117,14 @@ enum Source {
     },
     File(PathBuf),
     Crs(PathBuf),
+}
+
+impl Shared {
+    /// One that is free, or another one.
+    pub(crate) fn scratch(&self) -> Box<Scratch> {
+        let free = self.scratches.take();
+        free.unwrap_or_else(|| Box::new(Scratch::new(&self.program)))
+    }
 }
 
 impl RulesetBuilder {
@@ -182,17 +191,19 @@ impl RulesetBuilder {
         }
         let mut program = compile::compile(&sources, !self.plain)?;
         program.budget = self.budget;
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
         let mut rules = Ruleset {
             shared: Arc::new(Shared {
                 program,
                 store: Store::new(),
-                states: ArrayQueue::new(KEPT_STATES),
+                states: Pool::new(threads, KEPT_STATES),
+                scratches: Pool::new(threads, KEPT_SCRATCHES),
                 unique: AtomicU64::new(0),
                 // The only randomness there is; UNIQUE_ID must differ between processes.
                 seed: RandomState::new().hash_one(0),
             }),
         };
-        warm::warm(&rules);
+        warm::warm(&rules, threads.min(MOST_WARM));
         // Nobody else has it yet, so what the made-up requests counted is forgotten.
         if let Some(shared) = Arc::get_mut(&mut rules.shared) {
             shared.store = Store::new();

@@ -97,7 +97,7 @@ impl BodyReader {
             }
         }
         let files = usize::try_from(self.sizes.files).unwrap_or(usize::MAX);
-        state.set_number(Variable::FilesCombinedSize, files);
+        state.set_shown(Variable::FilesCombinedSize, files);
         if let Some(error) = &self.failed {
             let message = error.to_string();
             for variable in [Variable::ReqbodyError, Variable::ReqbodyProcessorError] {
@@ -147,13 +147,13 @@ pub(super) fn read_query(program: &Program, state: &mut State, query: &[u8]) {
 }
 
 fn sum_arguments(state: &mut State) {
-    let sum = [List::ArgsGet, List::ArgsPost]
+    let sum: usize = [List::ArgsGet, List::ArgsPost]
         .iter()
         .flat_map(|list| state.lists.get(*list))
         .map(|entry| state.texts.length(entry.name) + state.texts.length(entry.value))
         .sum();
     if sum > 0 {
-        state.set_number(Variable::ArgsCombinedSize, sum);
+        state.set_shown(Variable::ArgsCombinedSize, sum);
     }
 }
 
@@ -187,7 +187,7 @@ fn set_flags(state: &mut State, flags: body::MultipartFlags) {
         }
     }
     let unmatched = usize::from(flags.unmatched_boundary());
-    state.set_number(Variable::MultipartUnmatchedBoundary, unmatched);
+    state.set_shown(Variable::MultipartUnmatchedBoundary, unmatched);
 }
 
 /// Copies what a processor finds into the collections.

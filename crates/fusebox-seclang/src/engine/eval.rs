@@ -334,14 +334,21 @@ impl<'a> Engine<'a> {
             Select::All => true,
             Select::Name(wanted) => self.state.texts.get(name).eq_ignore_ascii_case(wanted),
             Select::Regex(regex) => {
-                let regex = self.program.regexes.get(*regex as usize);
-                regex.is_some_and(|regex| regex.is_match(self.state.texts.get(name)))
+                let name = self.state.texts.get(name);
+                self.is_match(*regex, name)
             }
             Select::Tx(slot) => {
                 let wanted = self.program.tx.names.get(usize::from(*slot));
                 wanted.is_some_and(|wanted| self.state.texts.get(name).eq_ignore_ascii_case(wanted))
             }
         }
+    }
+
+    fn is_match(&self, regex: u32, text: &[u8]) -> bool {
+        let found = self.scratch.run(self.program, regex, |regex, cache| {
+            regex.is_match_with(cache, &Input::new(text))
+        });
+        found == Some(true)
     }
 
     /// Whether a `ctl:ruleRemoveTarget..` of this transaction leaves the value out.
@@ -417,8 +424,8 @@ impl<'a> Engine<'a> {
             Operator::Always => true,
             Operator::Never => false,
             Operator::Rx(regex) => {
-                let regex = program.regexes.get(*regex as usize);
-                regex.is_some_and(|regex| regex.is_match(self.state.texts.get(text)))
+                let text = self.state.texts.get(text);
+                self.is_match(*regex, text)
             }
             Operator::Phrases(phrases) => {
                 let phrases = program.phrases.get(*phrases as usize);
@@ -521,10 +528,10 @@ impl<'a> Engine<'a> {
                     self.state.work += GROUPS_COST * bytes.len() as u64;
                 }
                 let wanted = if rule.capture_groups { slots.len() } else { 2 };
-                if let Some(regex) = program.regexes.get(*regex as usize)
-                    && let Some(slots) = slots.get_mut(..wanted)
-                {
-                    regex.search_slots(&Input::new(bytes), slots);
+                if let Some(slots) = slots.get_mut(..wanted) {
+                    self.scratch.run(program, *regex, |regex, cache| {
+                        regex.search_slots_with(cache, &Input::new(bytes), slots);
+                    });
                 }
                 for (span, pair) in spans.iter_mut().zip(slots.chunks_exact(2)) {
                     if let [Some(start), Some(end)] = pair {

@@ -6,24 +6,30 @@
 //! | `lists` | the collections: which values a variable shows |
 //! | `tx` | the TX collection |
 //! | `state` | all of it, recycled |
+//! | `request` | what a request line and headers are read into |
 //! | `phase` | which rules run |
+//! | `scratch` | what automata write to while they run |
 //! | `hits` | which entries may match which rule |
 //! | `scan` | which rules need not run |
 //! | `eval` | one rule: its targets, its operator |
 //! | `expand` | macros |
 //! | `effects` | what a match does |
 //! | `persist` | collections that outlive a transaction |
+//! | `found` | a rule that matched, for the caller |
 //! | `transaction` | the door: what a caller drives |
 
 mod body;
 mod effects;
 mod eval;
 mod expand;
+mod found;
 mod hits;
 mod lists;
 mod persist;
 mod phase;
+mod request;
 mod scan;
+mod scratch;
 mod state;
 mod texts;
 mod transaction;
@@ -32,9 +38,11 @@ mod tx;
 use crate::compile::{Head, Program, Rule};
 pub(crate) use state::State;
 
+pub use found::Match;
 pub(crate) use lists::{Field, LISTS, List, lists_of};
 pub(crate) use persist::Store;
-pub use transaction::{Action, Interruption, Match, Slice, Transaction};
+pub(crate) use scratch::Scratch;
+pub use transaction::{Action, Interruption, Slice, Transaction};
 pub(crate) use tx::TxValue;
 
 /// A program at work on a state.
@@ -42,6 +50,7 @@ struct Engine<'a> {
     program: &'a Program,
     store: &'a Store,
     state: &'a mut State,
+    scratch: &'a Scratch,
 }
 
 impl Engine<'_> {

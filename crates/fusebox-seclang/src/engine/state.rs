@@ -212,10 +212,11 @@ impl State {
         self.set(variable, text);
     }
 
-    pub(crate) fn set_number(&mut self, variable: Variable, number: usize) {
+    /// Sets a variable to a number or an address as it is written.
+    pub(crate) fn set_shown(&mut self, variable: Variable, shown: impl std::fmt::Display) {
         use std::io::Write as _;
         let text = self.texts.push_with(|out| {
-            let _infallible = write!(out, "{number}");
+            let _infallible = write!(out, "{shown}");
         });
         self.set(variable, text);
     }

@@ -5,13 +5,10 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::body::BodyReader;
-use super::expand::write_name;
+use super::found::Match;
 use super::lists::List;
-use super::state::{Found, State, Stopped, Verdict};
-use crate::body;
-use crate::compile::{Head, Program, Text};
-use crate::error::Location;
-use crate::parse::{AuditMode, BodyLimitAction, EngineMode, Processor, Variable};
+use super::state::{State, Stopped, Verdict};
+use crate::parse::{AuditMode, BodyLimitAction, EngineMode, Variable};
 use crate::ruleset::Shared;
 
 /// One request and its response on their way through the rules.
@@ -94,147 +91,6 @@ impl Interruption {
     }
 }
 
-/// A rule that matched with its whole chain and is to be logged.
-#[derive(Clone, Copy, Debug)]
-pub struct Match<'a> {
-    program: &'a Program,
-    state: &'a State,
-    found: &'a Found,
-}
-
-impl<'a> Match<'a> {
-    fn head(&self) -> Option<&'a Head> {
-        let rule = self.program.rules.get(self.found.rule as usize)?;
-        rule.head.as_deref()
-    }
-
-    /// Its `id`.
-    #[must_use]
-    pub fn rule_id(&self) -> u32 {
-        self.head().map_or(0, |head| head.id)
-    }
-
-    /// Its phase, 1 to 5.
-    #[must_use]
-    pub fn phase(&self) -> u8 {
-        self.head().map_or(0, |head| head.phase)
-    }
-
-    /// Its `msg`, macros replaced at the time of the match.
-    #[must_use]
-    pub fn message(&self) -> &'a [u8] {
-        self.state
-            .log
-            .get(self.found.msg.clone())
-            .unwrap_or_default()
-    }
-
-    /// Its `logdata`, macros replaced at the time of the match. Bytes of the request are in it.
-    #[must_use]
-    pub fn data(&self) -> &'a [u8] {
-        self.state
-            .log
-            .get(self.found.data.clone())
-            .unwrap_or_default()
-    }
-
-    /// Its `tag`s; those with macros are left out.
-    pub fn tags(&self) -> impl Iterator<Item = &'a [u8]> {
-        let tags = self.head().map_or(&[][..], |head| &head.tags);
-        tags.iter().filter_map(|tag| match tag {
-            Text::Known(tag) => Some(&**tag),
-            Text::Parts(_) => None,
-        })
-    }
-
-    /// Its `severity`, 0 (emergency) to 7 (debug).
-    #[must_use]
-    pub fn severity(&self) -> Option<u8> {
-        self.head().and_then(|head| head.severity)
-    }
-
-    /// Its `ver`.
-    #[must_use]
-    pub fn version(&self) -> &'a str {
-        self.head().map_or("", |head| &head.ver)
-    }
-
-    /// Where it is written.
-    #[must_use]
-    pub fn location(&self) -> Option<&'a Location> {
-        let rule = self.program.rules.get(self.found.rule as usize)?;
-        Some(&rule.location)
-    }
-
-    /// What matched last: `ARGS:name`.
-    #[must_use]
-    pub fn variable(&self) -> Vec<u8> {
-        let mut name = Vec::new();
-        if let Some(matched) = &self.found.matched {
-            write_name(matched, &self.state.texts, &mut name);
-        }
-        name
-    }
-
-    /// The value of what matched last, transformed.
-    #[must_use]
-    pub fn value(&self) -> &'a [u8] {
-        let matched = self.found.matched;
-        matched.map_or(&[], |matched| self.state.texts.get(matched.value))
-    }
-
-    /// Appends what an error log says, on one line and in ASCII: `[id "1"] [msg ".."] [data ".."]` and so on. Whatever a client
-    /// put into it is escaped (`\x0a`), so that it can neither end the line nor a quote.
-    pub fn write_log_line(&self, out: &mut String) {
-        use std::fmt::Write as _;
-        let Some(head) = self.head() else { return };
-        let _infallible = write!(out, "[id \"{}\"]", head.id);
-        for (name, text) in [("msg", self.message()), ("data", self.data())] {
-            if !text.is_empty() {
-                let _infallible = write!(out, " [{name} \"");
-                escape(text, out);
-                out.push_str("\"]");
-            }
-        }
-        if let Some(severity) = head.severity {
-            let _infallible = write!(out, " [severity \"{severity}\"]");
-        }
-        if !head.ver.is_empty() {
-            let _infallible = write!(out, " [ver \"{}\"]", head.ver.escape_debug());
-        }
-        for tag in self.tags() {
-            out.push_str(" [tag \"");
-            escape(tag, out);
-            out.push_str("\"]");
-        }
-    }
-
-    /// Whether it belongs into the error log: neither `nolog` nor its default said otherwise.
-    #[must_use]
-    pub const fn is_logged(&self) -> bool {
-        self.found.log
-    }
-
-    /// Whether it belongs into the audit log.
-    #[must_use]
-    pub const fn is_audited(&self) -> bool {
-        self.found.audit
-    }
-}
-
-fn escape(text: &[u8], out: &mut String) {
-    use std::fmt::Write as _;
-    for byte in text {
-        match byte {
-            b'"' | b'\\' => out.extend(['\\', char::from(*byte)]),
-            b' '..=b'~' => out.push(char::from(*byte)),
-            _ => {
-                let _infallible = write!(out, "\\x{byte:02x}");
-            }
-        }
-    }
-}
-
 impl Transaction {
     pub(crate) const fn new(shared: Arc<Shared>, state: Box<State>) -> Self {
         Self {
@@ -251,36 +107,43 @@ impl Transaction {
 
     fn with<R>(&mut self, work: impl FnOnce(&mut Engine<'_>) -> R) -> Option<R> {
         let state = self.state.as_deref_mut()?;
-        Some(work(&mut Engine {
+        let scratch = self.shared.scratch();
+        let result = work(&mut Engine {
             program: &self.shared.program,
             store: &self.shared.store,
             state,
-        }))
+            scratch: &scratch,
+        });
+        self.shared.scratches.give_back(scratch);
+        Some(result)
     }
 
     /// Who talks to whom.
     pub fn connection(&mut self, client: SocketAddr, server: SocketAddr) {
-        self.with(|engine| {
-            let state = &mut *engine.state;
-            for (variable, text) in [
-                (Variable::RemoteAddr, client.ip().to_canonical().to_string()),
-                (Variable::RemotePort, client.port().to_string()),
-                (Variable::ServerAddr, server.ip().to_canonical().to_string()),
-                (Variable::ServerPort, server.port().to_string()),
-            ] {
-                state.set_bytes(variable, text.as_bytes());
-            }
-        });
+        let Some(state) = self.state.as_deref_mut() else {
+            return;
+        };
+        for (address, of_ip, of_port) in [
+            (client, Variable::RemoteAddr, Variable::RemotePort),
+            (server, Variable::ServerAddr, Variable::ServerPort),
+        ] {
+            state.set_shown(of_ip, address.ip().to_canonical());
+            state.set_shown(of_port, address.port());
+        }
     }
 
     /// The three words of the request line, as they came.
     pub fn request_line(&mut self, method: &[u8], uri: &[u8], protocol: &[u8]) {
-        self.with(|engine| engine.request_line(method, uri, protocol));
+        if let Some(state) = self.state.as_deref_mut() {
+            state.request_line(&self.shared.program, method, uri, protocol);
+        }
     }
 
     /// One header of the request; several of one name are several calls.
     pub fn request_header(&mut self, name: &[u8], value: &[u8]) {
-        self.with(|engine| engine.request_header(name, value));
+        if let Some(state) = self.state.as_deref_mut() {
+            state.request_header(name, value);
+        }
     }
 
     /// Phase 1.
@@ -319,9 +182,9 @@ impl Transaction {
         let too_long = taken.len() < chunk.len()
             || without_files > self.shared.program.settings.no_files_limit as u64;
         if too_long {
-            self.with(|engine| {
-                engine.state.set_bytes(Variable::InboundDataError, b"1");
-            });
+            if let Some(state) = self.state.as_deref_mut() {
+                state.set_bytes(Variable::InboundDataError, b"1");
+            }
             return self.over_limit(settings.limit_action, 2, 413);
         }
         None
@@ -375,7 +238,7 @@ impl Transaction {
             reader.finish(&shared.program, state);
         }
         let length = self.received;
-        state.set_number(Variable::RequestBodyLength, length);
+        state.set_shown(Variable::RequestBodyLength, length);
     }
 
     /// Phase 2. To be called for requests without a body too.
@@ -431,11 +294,10 @@ impl Transaction {
 
     /// The status line of the response.
     pub fn response_line(&mut self, status: u16, protocol: &[u8]) {
-        self.with(|engine| {
-            let state = &mut *engine.state;
-            state.set_number(Variable::ResponseStatus, usize::from(status));
+        if let Some(state) = self.state.as_deref_mut() {
+            state.set_shown(Variable::ResponseStatus, status);
             state.set_bytes(Variable::ResponseProtocol, protocol);
-        });
+        }
     }
 
     /// One header of the response.
@@ -507,13 +369,12 @@ impl Transaction {
     pub fn end_response_body_slice(&mut self, work: u64) -> Slice {
         if !self.response_ended {
             self.response_ended = true;
-            self.with(|engine| {
-                let state = &mut *engine.state;
+            if let Some(state) = self.state.as_deref_mut() {
                 let body = std::mem::take(&mut state.response_body);
                 state.set_bytes(Variable::ResponseBody, &body);
-                state.set_number(Variable::ResponseContentLength, body.len());
+                state.set_shown(Variable::ResponseContentLength, body.len());
                 state.response_body = body;
-            });
+            }
         }
         self.slice(4, work)
     }
@@ -606,161 +467,7 @@ impl Transaction {
 impl Drop for Transaction {
     fn drop(&mut self) {
         if let Some(state) = self.state.take() {
-            self.shared.give_back(state);
-        }
-    }
-}
-
-impl Engine<'_> {
-    fn request_line(&mut self, method: &[u8], uri: &[u8], protocol: &[u8]) {
-        let program = self.program;
-        let state = &mut *self.state;
-        let line = state.texts.push_with(|out| {
-            out.extend_from_slice(method);
-            out.push(b' ');
-            out.extend_from_slice(uri);
-            // HTTP/0.9 has no third word.
-            if !protocol.is_empty() {
-                out.push(b' ');
-                out.extend_from_slice(protocol);
-            }
-        });
-        state.set(Variable::RequestLine, line);
-        let method_text = state.texts.part(line, 0, method.len());
-        state.set(Variable::RequestMethod, method_text);
-        let at = method.len() + 1;
-        let raw = state.texts.part(line, at, at + uri.len());
-        state.set(Variable::RequestUriRaw, raw);
-        let start = authority_end(uri);
-        let local = state.texts.part(raw, start, uri.len());
-        state.set(Variable::RequestUri, local);
-        state.set_bytes(Variable::RequestProtocol, protocol);
-        let local = uri.get(start..).unwrap_or_default();
-        let question = memchr::memchr(b'?', local);
-        let path = question.map_or(local, |at| local.get(..at).unwrap_or_default());
-        // Decoded once, as libmodsecurity and Coraza have it: CRS looks for function names in it without decoding.
-        let filename = if memchr::memchr(b'%', path).is_some() {
-            state.texts.push_with(|out| percent_decode(path, out))
-        } else {
-            state.texts.part(raw, start, start + path.len())
-        };
-        state.set(Variable::RequestFilename, filename);
-        let decoded = state.texts.get(filename);
-        let base = memchr::memrchr2(b'/', b'\\', decoded).map_or(0, |at| at + 1);
-        let end = decoded.len();
-        let basename = state.texts.part(filename, base, end);
-        state.set(Variable::RequestBasename, basename);
-        let query = question.map_or(&[][..], |at| local.get(at + 1..).unwrap_or_default());
-        state.set_bytes(Variable::QueryString, query);
-        super::body::read_query(program, state, query);
-    }
-
-    fn request_header(&mut self, name: &[u8], value: &[u8]) {
-        let state = &mut *self.state;
-        let (name_text, value_text) = (state.texts.push(name), state.texts.push(value));
-        state
-            .lists
-            .push(List::RequestHeaders, name_text, value_text);
-        if name.eq_ignore_ascii_case(b"cookie") {
-            let (texts, lists) = (&mut state.texts, &mut state.lists);
-            body::cookies(value, |name, value| {
-                let (name, value) = (texts.push(name), texts.push(value));
-                lists.push(List::RequestCookies, name, value);
-            });
-        } else if name.eq_ignore_ascii_case(b"content-type") {
-            let processor = body::BodyKind::from_content_type(value).map(|kind| match kind {
-                body::BodyKind::Multipart => Processor::Multipart,
-                _ => Processor::UrlEncoded,
-            });
-            if let Some(processor) = processor {
-                state.processor = Some(processor);
-                state.set_bytes(Variable::ReqbodyProcessor, processor.name().as_bytes());
-            }
-        } else if name.eq_ignore_ascii_case(b"host") {
-            let host = value.split(|byte| *byte == b':').next().unwrap_or_default();
-            state.set_bytes(Variable::ServerName, host);
-        }
-    }
-}
-
-/// `%hh` to bytes; what is no escape stays, and so does `+`, which is a plus in a path.
-fn percent_decode(path: &[u8], out: &mut Vec<u8>) {
-    let digit = |byte: u8| {
-        char::from(byte)
-            .to_digit(16)
-            .and_then(|digit| u8::try_from(digit).ok())
-    };
-    let mut rest = path;
-    loop {
-        match rest {
-            [b'%', high, low, after @ ..] => match (digit(*high), digit(*low)) {
-                (Some(high), Some(low)) => {
-                    out.push(high << 4 | low);
-                    rest = after;
-                }
-                _ => {
-                    out.push(b'%');
-                    rest = rest.get(1..).unwrap_or_default();
-                }
-            },
-            [byte, after @ ..] => {
-                out.push(*byte);
-                rest = after;
-            }
-            [] => return,
-        }
-    }
-}
-
-/// Where the path starts in an absolute URI; 0 for everything else.
-fn authority_end(uri: &[u8]) -> usize {
-    let Some(colon) = memchr::memmem::find(uri, b"://") else {
-        return 0;
-    };
-    let scheme = uri.get(..colon).unwrap_or_default();
-    let is_scheme = !scheme.is_empty()
-        && scheme
-            .iter()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
-    if !is_scheme {
-        return 0;
-    }
-    let authority = colon + 3;
-    let rest = uri.get(authority..).unwrap_or_default();
-    rest.iter()
-        .position(|byte| matches!(byte, b'/' | b'?' | b'#'))
-        .map_or(uri.len(), |at| authority + at)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{authority_end, percent_decode};
-
-    #[test]
-    fn a_path_is_decoded_once_and_keeps_its_plus() {
-        for (path, expected) in [
-            ("/a%20b+c", "/a b+c"),
-            ("/%252e", "/%2e"),
-            ("/100%", "/100%"),
-            ("/%zz%4", "/%zz%4"),
-        ] {
-            let mut out = Vec::new();
-            percent_decode(path.as_bytes(), &mut out);
-            assert_eq!(out, expected.as_bytes(), "{path}");
-        }
-    }
-
-    #[test]
-    fn an_absolute_uri_loses_its_host() {
-        for (uri, path) in [
-            ("/a?b=http://c/d", "/a?b=http://c/d"),
-            ("http://host:80/a?b", "/a?b"),
-            ("http://host", ""),
-            ("http://host?x", "?x"),
-            ("*", "*"),
-            ("://x", "://x"),
-        ] {
-            assert_eq!(&uri[authority_end(uri.as_bytes())..], path, "{uri}");
+            self.shared.states.give_back(state);
         }
     }
 }
