@@ -20,6 +20,7 @@ use crate::{
     analytics::{self, Analytics, Strain},
     compartments::{ANALYTICS, JOBS, PAYMENTS, Place, Protection, Share},
     db::{Database, Use, log},
+    edge::{Bans, Edge, EdgeSettings, HEALTH},
     jobs::{self, Jobs},
     payments::{
         self, Payments,
@@ -47,6 +48,8 @@ pub struct Settings {
     pub longest_request: Duration,
     /// Where the payments' authoriser is; the shop starts one itself if it is nowhere.
     pub authoriser: Option<Uri>,
+    /// How the shop meets the world, where it is run with fusebox.
+    pub edge: EdgeSettings,
 }
 
 impl Default for Settings {
@@ -56,6 +59,7 @@ impl Default for Settings {
             strain: Strain::default(),
             longest_request: LONGEST_REQUEST,
             authoriser: None,
+            edge: EdgeSettings::default(),
         }
     }
 }
@@ -63,7 +67,9 @@ impl Default for Settings {
 /// The shop, ready to serve.
 #[derive(Debug)]
 pub struct Shop {
-    router: Router,
+    routes: Router,
+    health: Router,
+    edge: Option<Edge>,
     payments: Place,
     analytics: Place,
     jobs: Place,
@@ -96,6 +102,10 @@ impl Shop {
     ) -> anyhow::Result<Self> {
         let database = Database::prepare(directory).await?;
         let registry = Registry::new();
+        let edge = match settings.protection {
+            Protection::Fusebox => Some(Edge::build(&settings.edge, &registry).await?),
+            Protection::None | Protection::Semaphore => None,
+        };
         let place = |share| Place::new(share, settings.protection, &registry);
         let (payments, analytics, jobs) = (place(PAYMENTS)?, place(ANALYTICS)?, place(JOBS)?);
 
@@ -148,31 +158,33 @@ impl Shop {
             (JOBS.name, jobs_pool.clone()),
         ];
         let ledger = Arc::new(Ledger::new());
-        let router = Router::new()
+        // In the handler only where no layer does it.
+        let banned = edge
+            .as_ref()
+            .filter(|_| settings.edge.bans == Bans::Handler);
+        let routes = Router::new()
             .merge(payments.hold(payments::routes(Payments {
                 pool: payments_pool.clone(),
                 ledger: Arc::clone(&ledger),
                 authoriser,
+                banned: banned.map(|edge| edge.jail().clone()),
             })))
             .merge(analytics.hold(analytics::routes(Analytics {
                 pool: analytics_pool.clone(),
                 strain: settings.strain,
             })))
-            .merge(front(registry, pools.clone()))
+            .merge(panel(registry, pools.clone()))
             .fallback(|| async { Problem::not_found("there is nothing at this address") })
             // After the merges: it only reaches the routes that are there.
-            .method_not_allowed_fallback(|| async {
-                Problem::new(
-                    StatusCode::METHOD_NOT_ALLOWED,
-                    "method_not_allowed",
-                    "this address does not take this method",
-                )
-            })
+            .method_not_allowed_fallback(no_such_method)
             .layer(TimeoutLayer::with_status_code(
                 StatusCode::GATEWAY_TIMEOUT,
                 settings.longest_request,
             ))
             .layer(axum::middleware::map_response(explain_timeout));
+        let health = Router::new()
+            .route(HEALTH, get(|| async { "ok\n" }))
+            .method_not_allowed_fallback(no_such_method);
 
         let (stop, stopped) = watch::channel(());
         let work = Jobs {
@@ -181,7 +193,9 @@ impl Shop {
         };
         let runner = tokio::spawn(jobs::run(work, jobs.clone(), stopped));
         Ok(Self {
-            router,
+            routes,
+            health,
+            edge,
             payments,
             analytics,
             jobs,
@@ -192,9 +206,31 @@ impl Shop {
         })
     }
 
-    /// Everything that answers requests.
+    /// Everything that answers requests, behind what they have to pass.
+    ///
+    /// With fusebox each request needs its peer's address, as [`serve_until`](crate::serve::serve_until) puts it
+    /// there: whom nobody can tell apart from others is refused.
     pub fn router(&self) -> Router {
-        self.router.clone()
+        let (routes, health) = (self.routes.clone(), self.health.clone());
+        match &self.edge {
+            Some(edge) => edge.guard(routes, health),
+            None => routes.merge(health),
+        }
+    }
+
+    /// The same without the firewall.
+    pub(crate) fn router_without_firewall(&self) -> Router {
+        let (routes, health) = (self.routes.clone(), self.health.clone());
+        match &self.edge {
+            Some(edge) => edge.guard_without_firewall(routes, health),
+            None => routes.merge(health),
+        }
+    }
+
+    /// What requests have to pass, with fusebox.
+    #[must_use]
+    pub const fn edge(&self) -> Option<&Edge> {
+        self.edge.as_ref()
     }
 
     /// Where the shop's own authoriser listens, if it has one.
@@ -217,6 +253,9 @@ impl Shop {
                     tracing::warn!("{}: {cut_off} calls were cut off", compartment.name());
                 }
             }
+        }
+        if let Some(edge) = self.edge {
+            edge.close().await;
         }
         // Nobody asks it any more.
         if let Some(authoriser) = self.authoriser {
@@ -243,19 +282,26 @@ async fn own_pool(
     Ok(pool)
 }
 
-/// What stands in no compartment that load can fill.
-fn front(registry: Registry, pools: [(&'static str, SqlitePool); 3]) -> Router {
-    Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route(
-            "/fusebox",
-            get(move || async move { Json(Panel::now(&registry, &pools)) }),
-        )
+/// How the shop is; in no compartment that load can fill.
+fn panel(registry: Registry, pools: [(&'static str, SqlitePool); 3]) -> Router {
+    Router::new().route(
+        "/fusebox",
+        get(move || async move { Json(Panel::now(&registry, &pools)) }),
+    )
+}
+
+async fn no_such_method() -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "this address does not take this method",
+    )
 }
 
 /// What the shop is like now.
 #[derive(Debug, Serialize)]
 struct Panel {
+    edge: Vec<Snapshot>,
     compartments: Vec<Snapshot>,
     circuits: Vec<Snapshot>,
     pools: Vec<Pool>,
@@ -276,11 +322,16 @@ impl Panel {
             connections: pool.size(),
             idle: pool.num_idle(),
         });
-        let (circuits, compartments) = registry
-            .snapshot()
-            .into_iter()
-            .partition(|one| one.layer == LayerKind::CircuitBreaker);
+        let (mut edge, mut compartments, mut circuits) = (Vec::new(), Vec::new(), Vec::new());
+        for one in registry.snapshot() {
+            match one.layer {
+                LayerKind::Bulkhead => compartments.push(one),
+                LayerKind::CircuitBreaker => circuits.push(one),
+                _ => edge.push(one),
+            }
+        }
         Self {
+            edge,
             compartments,
             circuits,
             pools: pools.collect(),

@@ -1,11 +1,19 @@
 //! The command line.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use axum::http::Uri;
 use clap::{Args, Parser, Subcommand};
 
-use crate::{analytics::Strain, compartments::Protection};
+use crate::{
+    analytics::Strain,
+    compartments::Protection,
+    edge::{Bans, EdgeSettings},
+};
 
 /// A small shop back end whose payments stay fast while its analytics burns.
 #[derive(Debug, Parser)]
@@ -22,14 +30,17 @@ pub struct Cli {
 /// What there is to do besides serving.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Flood the analytics and see what becomes of the payments: with and without fusebox.
+    /// Flood the shop, break its authoriser, attack it, and see what becomes of the payments: with and without fusebox.
     Storm(StormArgs),
 }
 
 /// How to serve.
 #[derive(Clone, Debug, Args)]
 pub struct ServeArgs {
-    /// The port on 127.0.0.1; 0 takes any that is free.
+    /// The address to listen on. There is no TLS: on any but loopback a reverse proxy belongs before it.
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    pub address: IpAddr,
+    /// The port; 0 takes any that is free.
     #[arg(long, default_value_t = 8080)]
     pub port: u16,
     /// Where the database is. It is created and seeded when it is not there.
@@ -54,6 +65,16 @@ pub struct ServeArgs {
     /// one in its own process.
     #[arg(long, value_parser = authoriser)]
     pub authoriser: Option<Uri>,
+    /// A network of reverse proxies (`10.0.12.0/24`), which may say in `X-Forwarded-For` whom they speak for and are
+    /// never banned; may be given several times. Without it the peer is the client, and that header is not read.
+    #[arg(long, value_name = "NETWORK")]
+    pub trusted_proxy: Vec<String>,
+    /// How far a client gets that is banned.
+    #[arg(long, value_enum, default_value_t)]
+    pub bans_at: Bans,
+    /// A folder with the OWASP Core Rule Set, for the firewall to use instead of its own rules.
+    #[arg(long, value_name = "FOLDER")]
+    pub crs: Option<PathBuf>,
     /// Stop when standard input ends too, so that the service never outlives who started it.
     #[arg(long, hide = true)]
     pub stop_with_stdin: bool,
@@ -66,6 +87,16 @@ impl ServeArgs {
         Strain {
             delay: self.analytics_delay,
             cpu: self.analytics_cpu,
+        }
+    }
+
+    /// How the shop meets the world.
+    #[must_use]
+    pub fn edge(&self) -> EdgeSettings {
+        EdgeSettings {
+            trusted_proxies: self.trusted_proxy.clone(),
+            crs: self.crs.clone(),
+            bans: self.bans_at,
         }
     }
 }
@@ -82,9 +113,28 @@ pub struct StormArgs {
     /// Where to write the report.
     #[arg(long, default_value = "data/storm/report.html")]
     pub report: PathBuf,
+    /// Only these parts, separated by commas; all of them if nothing is said.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub only: Vec<Part>,
+    /// A folder with the OWASP Core Rule Set: the attacks are replayed against that instead of the firewall's own rules.
+    #[arg(long, value_name = "FOLDER")]
+    pub crs: Option<PathBuf>,
     /// A few seconds only, to see that it runs; the figures mean nothing then.
     #[arg(long)]
     pub quick: bool,
+}
+
+/// A part of the experiment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// Payments while analytics is flooded: with fusebox, with a semaphore, with nothing.
+    Isolation,
+    /// Payments while their authoriser hangs, dies and returns.
+    Outage,
+    /// What an attacker costs once it is banned, and what becomes of the payments meanwhile.
+    Attack,
+    /// What the firewall stops, what it stops by mistake, and what it costs.
+    Replay,
 }
 
 /// `http://host:port`.
@@ -128,6 +178,19 @@ mod tests {
         for wrong in ["", "127.0.0.1:50051", "https://bank", "http://", "/here"] {
             assert!(authoriser(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn parts_are_separated_by_commas_and_proxies_are_repeated() {
+        let parse = |words: &[&str]| Cli::parse_from([&["storefront"], words].concat());
+        let Some(Command::Storm(storm)) = parse(&["storm", "--only", "replay,attack"]).command
+        else {
+            panic!("no storm");
+        };
+        assert_eq!(storm.only, [Part::Replay, Part::Attack]);
+        let serve = parse(&["--trusted-proxy", "10.0.0.1", "--trusted-proxy", "::1"]).serve;
+        assert_eq!(serve.edge().trusted_proxies, ["10.0.0.1", "::1"]);
+        assert!(Cli::try_parse_from(["storefront", "storm", "--only", "tea"]).is_err());
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod app;
 pub mod cli;
 pub mod compartments;
 pub mod db;
+pub mod edge;
 pub mod jobs;
 pub mod payments;
 pub mod problem;

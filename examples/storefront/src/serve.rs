@@ -1,8 +1,9 @@
 //! Serving: from the seed to the last request answered.
 
-use std::{io::Write, net::Ipv4Addr, time::Duration};
+use std::{io::Write, time::Duration};
 
-use axum::serve::ListenerExt as _;
+use axum::{Router, serve::ListenerExt as _};
+use fusebox_blackhole::{BlackholeListener, Gate, with_connection};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -16,6 +17,7 @@ use crate::{
         Database,
         seed::{Seeded, seed},
     },
+    edge::Edge,
 };
 
 /// The line by which a parent process learns the address.
@@ -36,10 +38,11 @@ pub async fn serve(arguments: &ServeArgs) -> anyhow::Result<()> {
         protection: arguments.protection,
         strain: arguments.strain(),
         authoriser: arguments.authoriser.clone(),
+        edge: arguments.edge(),
         ..Settings::default()
     };
     let shop = Shop::open(&arguments.data_dir, settings).await?;
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, arguments.port)).await?;
+    let listener = TcpListener::bind((arguments.address, arguments.port)).await?;
     let address = listener.local_addr()?;
     greet(&format!("http://{address}"))?;
 
@@ -60,13 +63,12 @@ pub async fn serve_until(
     patience: Duration,
 ) -> anyhow::Result<()> {
     let (stopping, told) = oneshot::channel();
-    let server = axum::serve(listener.tap_io(answer_at_once), shop.router())
-        .with_graceful_shutdown(async move {
-            stop.await;
-            // Nobody listens only when the server has gone already.
-            let _ = stopping.send(());
-        })
-        .into_future();
+    let stop = async move {
+        stop.await;
+        // Nobody listens only when the server has gone already.
+        let _ = stopping.send(());
+    };
+    let server = answer(listener, shop.router(), shop.edge().map(Edge::gate), stop);
     let out_of_patience = async {
         match told.await {
             Ok(()) => tokio::time::sleep(patience).await,
@@ -81,8 +83,32 @@ pub async fn serve_until(
     Ok(())
 }
 
+/// Answers requests until `stop` completes and those under way are over.
+pub(crate) async fn answer(
+    listener: TcpListener,
+    router: Router,
+    gate: Option<Gate>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    match gate {
+        Some(gate) => {
+            // The gate first: whoever does not get past it is not worth a system call.
+            let listener = BlackholeListener::new(listener, gate)
+                .tap_io(|stream| answer_at_once(stream.get_ref()));
+            axum::serve(listener, with_connection(router))
+                .with_graceful_shutdown(stop)
+                .await
+        }
+        None => {
+            axum::serve(listener.tap_io(|stream| answer_at_once(stream)), router)
+                .with_graceful_shutdown(stop)
+                .await
+        }
+    }
+}
+
 /// Answers are small and whole: there is nothing to gain from holding a packet back.
-fn answer_at_once(stream: &mut TcpStream) {
+fn answer_at_once(stream: &TcpStream) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!("a connection keeps its packets back: {error}");
     }
@@ -126,7 +152,7 @@ fn greet(url: &str) -> std::io::Result<()> {
   GET  /analytics/revenue        by currency, ?days=1..365
   GET  /analytics/top-products   by units sold, ?days=1..365&limit=1..100
   GET  /healthz                  in no compartment
-  GET  /fusebox                  the compartments and the circuit as they are now
+  GET  /fusebox                  the layers as they are now: jail, quotas, firewall, compartments, circuit
 
 Try:
   curl -i {url}/payments -H 'Idempotency-Key: my-first' -H 'Content-Type: application/json' -d '{{\"order_id\":1,\"amount\":1999,\"currency\":\"EUR\"}}'

@@ -53,8 +53,65 @@ fn a_quick_storm_fills_its_table_writes_its_report_and_ends() {
     }
     assert_ne!(row("| times it opened").get(1).unwrap(), "0", "{stdout}");
 
+    // Title, made, what the client sees, processor time, ratio: as far as the system lets us.
+    for (title, seen) in [
+        ("by the handler", "answered 403"),
+        ("`Deny`", "answered 403"),
+        ("`Drop`", "closed without a byte"),
+        ("| closed at accept", "closed without a byte"),
+        ("by the kernel", "no connection"),
+    ] {
+        let cells = row(title);
+        assert_eq!(cells.len(), 5, "{stdout}");
+        let met = cells.get(2).unwrap();
+        assert!(met == seen || met.starts_with("not run: "), "{stdout}");
+    }
+    // Title, due, paid, p50, p99.
+    for title in ["before the attack", "under attack", "after it"] {
+        let cells = row(title);
+        assert_eq!(cells.get(1), cells.get(2), "{stdout}");
+    }
+    assert_ne!(row("| banned after").get(1).unwrap(), "–", "{stdout}");
+
+    // Title, sent, stopped.
+    let attacks = row("| all attacks");
+    let number = |cell: Option<&String>| cell.unwrap().parse::<u32>().unwrap();
+    let (sent, stopped) = (number(attacks.get(1)), number(attacks.get(2)));
+    assert!(stopped * 10 >= sent * 9, "{stdout}");
+    assert_eq!(row("| honest requests").get(2).unwrap(), "0", "{stdout}");
+    assert_eq!(row("| paying").len(), 8, "{stdout}");
+
     let report = std::fs::read_to_string(directory.path().join("out/report.html")).unwrap();
     assert_eq!(report.matches("<polyline").count(), 8);
+}
+
+#[test]
+fn parts_may_be_left_out_and_the_attacks_be_replayed_against_other_rules() {
+    let directory = tempfile::tempdir().unwrap();
+    // As the rule set is shipped: a setup beside a folder of rules.
+    let crs = directory.path().join("crs");
+    std::fs::create_dir_all(crs.join("rules")).unwrap();
+    let rule = r#"SecRule ARGS "@contains script" "id:1,phase:2,deny,status:403""#;
+    std::fs::write(crs.join("rules/ONE.conf"), rule).unwrap();
+    std::fs::write(
+        crs.join("crs-setup.conf.example"),
+        "SecAction \"id:2,pass\"",
+    )
+    .unwrap();
+    let output = quick(directory.path())
+        .args(["--only", "replay", "--crs"])
+        .arg(&crs)
+        .output()
+        .unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{stdout}\n{stderr}");
+    assert!(stdout.contains("stopped by the CRS rules"), "{stdout}");
+    assert!(
+        stdout.contains("an attack passed the firewall (sql)"),
+        "{stdout}"
+    );
+    assert!(!stdout.contains("| idle"), "{stdout}");
 }
 
 /// What only `/proc` tells.

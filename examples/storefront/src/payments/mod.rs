@@ -7,7 +7,7 @@ pub mod request;
 use std::sync::Arc;
 
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     extract::{
         DefaultBodyLimit, Path, State,
         rejection::{JsonRejection, PathRejection},
@@ -16,6 +16,8 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use fusebox_blackhole::Jail;
+use fusebox_http::identity::ClientIdentity;
 use sqlx::SqlitePool;
 use uuid::Uuid;
 
@@ -39,6 +41,8 @@ pub struct Payments {
     pub ledger: Arc<Ledger>,
     /// Who says whether a payment may be made.
     pub authoriser: Authoriser,
+    /// Whom to turn away, where no layer has done it.
+    pub banned: Option<Jail>,
 }
 
 /// The routes.
@@ -52,9 +56,20 @@ pub fn routes(payments: Payments) -> Router {
 
 async fn create(
     State(payments): State<Payments>,
+    client: Option<Extension<ClientIdentity>>,
     headers: HeaderMap,
     body: Result<Json<NewPayment>, JsonRejection>,
 ) -> Result<Response, Problem> {
+    if let Some(jail) = &payments.banned
+        && let Some(Extension(client)) = client
+        && client.address().is_some_and(|address| jail.holds(address))
+    {
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "banned",
+            "this client has misbehaved too often",
+        ));
+    }
     let key = IdempotencyKey::from_headers(&headers)?;
     let Json(wanted) = body?;
     wanted.validate()?;
@@ -62,6 +77,7 @@ async fn create(
         pool,
         ledger,
         authoriser,
+        ..
     } = payments;
     // What is on the books is answered from there, whether the authoriser lives or not. No connection is held
     // while it is asked, and nothing is written before it has answered.

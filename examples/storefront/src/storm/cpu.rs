@@ -35,6 +35,30 @@ pub(super) fn of(id: u32) -> Option<Duration> {
     }
 }
 
+/// The same to the nanosecond, where the system tells it for each thread: what threads used that have ended since is
+/// not in it. On Linux.
+#[must_use]
+pub(super) fn exactly(id: u32) -> Option<Duration> {
+    #[cfg(target_os = "linux")]
+    {
+        let mut sum = Duration::ZERO;
+        for thread in std::fs::read_dir(format!("/proc/{id}/task")).ok()? {
+            // One that ends while it is read is none.
+            let Ok(line) = std::fs::read_to_string(thread.ok()?.path().join("schedstat")) else {
+                continue;
+            };
+            let used = line.split_ascii_whitespace().next()?.parse().ok()?;
+            sum += Duration::from_nanos(used);
+        }
+        Some(sum)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = id;
+        None
+    }
+}
+
 /// User and system time in a line of `/proc/<id>/stat` (`proc_pid_stat(5)`, fields 14 and 15).
 #[cfg(any(target_os = "linux", test))]
 fn ticks(stat: &str) -> Option<u64> {
@@ -57,6 +81,27 @@ mod tests {
         }
         assert_eq!(ticks("4711 (shop) S 1"), None);
         assert_eq!(ticks(""), None);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn both_ways_to_ask_the_system_agree() {
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", "while :; do :; done"])
+            .spawn()
+            .unwrap();
+        while exactly(child.id()).unwrap() < Duration::from_millis(50) {
+            std::thread::yield_now();
+        }
+        // In ticks of 10 ms, and not all at the same moment.
+        let (exact, ticks) = (exactly(child.id()).unwrap(), of(child.id()).unwrap());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(
+            exact.abs_diff(ticks) < Duration::from_millis(40),
+            "{exact:?} {ticks:?}"
+        );
+        assert_eq!(exactly(u32::MAX), None);
     }
 
     #[test]

@@ -67,9 +67,11 @@ impl Flood {
         let counts = Arc::new(Counts::default());
         let mut clients = JoinSet::new();
         let apart = ARRIVAL / u32::try_from(plan.flood).unwrap_or(u32::MAX).max(1);
-        for (arrival, question) in (0..plan.flood).zip(QUESTIONS.into_iter().cycle()) {
-            let arrival = apart * u32::try_from(arrival).unwrap_or(u32::MAX);
-            let (client, counts, pause) = (client.clone(), Arc::clone(&counts), plan.pause);
+        for (number, question) in (0..plan.flood).zip(QUESTIONS.into_iter().cycle()) {
+            let arrival = apart * u32::try_from(number).unwrap_or(u32::MAX);
+            // Each is a client of its own, within its quota: it is together that they are too many.
+            let client = client.alone(u32::try_from(number).unwrap_or(u32::MAX));
+            let (counts, pause) = (Arc::clone(&counts), plan.pause);
             clients.spawn(async move {
                 tokio::time::sleep(arrival).await;
                 ask(&client, question, &counts, pause).await;
@@ -113,7 +115,10 @@ mod tests {
     use axum::{Router, http::StatusCode, routing::get};
     use tokio::{net::TcpListener, sync::mpsc};
 
-    use super::*;
+    use super::{
+        super::{client::Way, ground::ANALYSTS},
+        *,
+    };
 
     /// Answers one in three requests, and tells how many were under way when each came.
     async fn serve(seen: mpsc::UnboundedSender<usize>) -> std::net::SocketAddr {
@@ -144,7 +149,7 @@ mod tests {
     #[tokio::test]
     async fn never_more_requests_than_clients_and_each_is_counted_as_what_it_was() {
         let (seen, mut requests) = mpsc::unbounded_channel();
-        let client = Client::new(serve(seen).await);
+        let client = Client::new(serve(seen).await, ANALYSTS, Way::Named);
         let plan = Plan {
             flood: 5,
             pause: Duration::from_millis(1),

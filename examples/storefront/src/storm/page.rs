@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use super::{
+    attack::Attack,
     chart::{Axis, Line, logarithmic, svg},
     finding::{Finding, lateness, time},
     outage::Outage,
     plan::Plan,
+    replay::Replay,
+    results::Results,
     table::{self, Table},
     verdict::Target,
 };
@@ -19,24 +22,21 @@ const FASTEST: Duration = Duration::from_micros(200);
 /// Of each slice of the measurement the worst payment is shown.
 const SLICE: Duration = Duration::from_millis(250);
 
-/// The report about these findings, the first of which is what the others are compared to.
+/// The report about these results.
 #[must_use]
-pub(super) fn page(
-    findings: &[Finding],
-    outage: &Outage,
-    targets: &[Target],
-    plan: &Plan,
-) -> String {
+pub(super) fn page(results: &Results, targets: &[Target], plan: &Plan) -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let [summary, targets, table, legend, conditions] = [
-        summary(findings),
-        list(targets),
-        html_table(findings),
-        legend(findings),
-        conditions(findings, plan, cores),
+    let targets = list(targets);
+    let parts = [
+        results
+            .isolation
+            .as_ref()
+            .map(|findings| isolation(findings, plan, cores)),
+        results.outage.as_ref().map(outage),
+        results.attack.as_ref().map(attack),
+        results.replay.as_ref().map(replay),
     ];
-    let (outage_payments, outage_circuit) = (plain(outage.payments()), plain(outage.circuit()));
-    let (by_percentile, over_time) = (by_percentile(findings, plan), over_time(findings, plan));
+    let parts: String = parts.into_iter().flatten().collect();
     format!(
         r#"<!doctype html>
 <html lang="en">
@@ -50,27 +50,83 @@ pub(super) fn page(
 </head>
 <body>
 <main>
-<h1>Payments while analytics burns</h1>
-{summary}{targets}<div class="wide">
-{table}</div>
-{legend}<h2>How long payments took</h2>
-<p>Each point of a line says: this part of the payments was at least this fast. The further right, the fewer were slower.</p>
-<figure>
-{by_percentile}</figure>
-<h2>The worst payment of each quarter of a second</h2>
-<figure>
-{over_time}</figure>
-<h2>Payments while their authoriser hangs, dies and returns</h2>
-<div class="wide">
-{outage_payments}</div>
-<div class="wide">
-{outage_circuit}</div>
-<h2>What was measured</h2>
-{conditions}</main>
+<h1>The storefront in a storm</h1>
+{targets}{parts}</main>
 </body>
 </html>
 "#
     )
+}
+
+fn isolation(findings: &[Finding], plan: &Plan, cores: usize) -> String {
+    let [summary, table, legend, conditions] = [
+        summary(findings),
+        html_table(findings),
+        legend(findings),
+        conditions(findings, plan, cores),
+    ];
+    let (by_percentile, over_time) = (by_percentile(findings, plan), over_time(findings, plan));
+    format!(
+        r#"<h2>Payments while analytics burns</h2>
+{summary}<div class="wide">
+{table}</div>
+{legend}<h3>How long payments took</h3>
+<p>Each point of a line says: this part of the payments was at least this fast. The further right, the fewer were slower.</p>
+<figure>
+{by_percentile}</figure>
+<h3>The worst payment of each quarter of a second</h3>
+<figure>
+{over_time}</figure>
+<h3>What was measured</h3>
+{conditions}"#
+    )
+}
+
+/// A part that is tables and nothing else.
+fn tables<const N: usize>(title: &str, tables: [Table; N]) -> String {
+    let tables: String = tables
+        .into_iter()
+        .map(|table| format!("<div class=\"wide\">\n{}</div>\n", plain(table)))
+        .collect();
+    format!("<h2>{title}</h2>\n{tables}")
+}
+
+fn outage(outage: &Outage) -> String {
+    tables(
+        "Payments while their authoriser hangs, dies and returns",
+        [outage.payments(), outage.circuit()],
+    )
+}
+
+fn attack(attack: &Attack) -> String {
+    tables(
+        "What an attacker costs once it is banned",
+        [attack.costs(), attack.payments(), attack.attacker()],
+    )
+}
+
+fn replay(replay: &Replay) -> String {
+    let mut html = tables(
+        "What the firewall stops, and what it costs",
+        [replay.stops(), replay.costs()],
+    );
+    let surprises: String = replay
+        .surprises()
+        .map(|surprise| format!("<li><code>{}</code></li>\n", escaped(&surprise)))
+        .collect();
+    if !surprises.is_empty() {
+        html += &format!(
+            "<h3>What came out the wrong way</h3>\n<ul class=\"surprises\">\n{surprises}</ul>\n"
+        );
+    }
+    html
+}
+
+/// As text: attacks are in there.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 fn summary(findings: &[Finding]) -> String {
@@ -101,7 +157,7 @@ fn list(targets: &[Target]) -> String {
             "<li class=\"{class}\"><b>{word}</b> {}: {} (target {})</li>\n",
             target.name,
             target.measured,
-            target.limit.replace('<', "&lt;").replace('>', "&gt;")
+            escaped(&target.limit)
         );
     }
     list + "</ul>\n"
@@ -131,9 +187,9 @@ fn html_table(findings: &[Finding]) -> String {
 fn plain(table: Table) -> String {
     let cell = |(column, cell): (usize, &String)| {
         if column == 0 {
-            format!("<th scope=\"row\">{cell}</th>")
+            format!("<th scope=\"row\">{}</th>", escaped(cell))
         } else {
-            format!("<td>{cell}</td>")
+            format!("<td>{}</td>", escaped(cell))
         }
     };
     let mut html = "<table>\n<thead><tr>".to_owned();
@@ -285,26 +341,20 @@ fn conditions(findings: &[Finding], plan: &Plan, cores: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{finding::tests::finding, plan::SCENARIOS, verdict::judge},
+        super::{plan::SCENARIOS, results::tests::results},
         *,
     };
 
     fn report() -> String {
-        let findings =
-            SCENARIOS.map(|scenario| finding(scenario, Duration::from_micros(2_500), (1_000, 3)));
-        page(
-            &findings,
-            &Outage::default(),
-            &judge(&findings),
-            &Plan::FULL,
-        )
+        let results = results();
+        page(&results, &results.judge(), &Plan::FULL)
     }
 
     #[test]
     fn needs_nothing_but_itself() {
         let page = report();
         for elsewhere in [
-            "http:", "https:", "url(", "@import", "<script", "<link", "src=",
+            "href=", "url(", "@import", "<script", "<link", "src=\"", "<img",
         ] {
             assert!(!page.contains(elsewhere), "{elsewhere}");
         }
@@ -331,7 +381,7 @@ mod tests {
         let page = report();
         for tag in [
             "html", "head", "body", "main", "table", "tr", "th", "td", "ul", "li", "svg", "p", "b",
-            "text",
+            "text", "h1", "h2", "h3", "code", "div",
         ] {
             let opened = page.matches(&format!("<{tag}>")).count()
                 + page.matches(&format!("<{tag} ")).count();
@@ -349,6 +399,6 @@ mod tests {
 
     #[test]
     fn a_report_without_findings_is_still_a_page() {
-        assert!(page(&[], &Outage::default(), &[], &Plan::QUICK).contains("</html>"));
+        assert!(page(&Results::default(), &[], &Plan::QUICK).contains("</html>"));
     }
 }

@@ -108,7 +108,10 @@ mod tests {
     };
     use tokio::net::TcpListener;
 
-    use super::*;
+    use super::{
+        super::{client::Way, ground::CUSTOMERS},
+        *,
+    };
 
     const PLAN: Plan = Plan {
         rate: 100,
@@ -125,7 +128,12 @@ mod tests {
         let service = listener.local_addr().unwrap();
         let routes = Router::new().route("/payments", answer);
         tokio::spawn(axum::serve(listener, routes).into_future());
-        let stream = Stream::start(Client::new(service), PLAN, 10, Instant::now());
+        let stream = Stream::start(
+            Client::new(service, CUSTOMERS, Way::Named),
+            PLAN,
+            10,
+            Instant::now(),
+        );
         stream.finish().await.unwrap()
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{outage::Acts, pace::schedule};
+use super::{attack::Raid, outage::Acts, pace::schedule, replay::Pairs};
 use crate::{
     analytics::Strain,
     compartments::{ANALYTICS, Protection},
@@ -78,6 +78,10 @@ pub(super) struct Plan {
     pub(super) strain: Strain,
     /// How long the authoriser is well, hangs, is dead and is back.
     pub(super) acts: Acts,
+    /// What attackers do.
+    pub(super) raid: Raid,
+    /// How many payments are timed with and without the firewall.
+    pub(super) pairs: Pairs,
 }
 
 /// Flooded is twelve times what the compartment takes at once.
@@ -92,15 +96,15 @@ pub(super) const LONGEST: Duration = Duration::from_secs(88);
 impl Plan {
     /// The real thing.
     pub(super) const FULL: Self = Self {
-        // Idle, these keep a processor busy for a twentieth of the time: what is measured is the flood's doing,
+        // Idle, these keep a processor busy for a tenth of the time: what is measured is the flood's doing,
         // not the payments' own queue.
-        rate: 100,
-        patience: Duration::from_secs(5),
-        warm_up: Duration::from_secs(1),
+        rate: 150,
+        patience: Duration::from_secs(3),
+        warm_up: Duration::from_millis(500),
         // The first requests have waited out their delay and are computing by then.
         onset: Duration::from_millis(2_500),
-        // 1,000 payments: ten of them lie beyond the 99th percentile.
-        measured: Duration::from_secs(10),
+        // 1,050 payments: ten of them lie beyond the 99th percentile.
+        measured: Duration::from_secs(7),
         flood: FLOOD,
         pause: Duration::from_millis(250),
         strain: Strain {
@@ -108,6 +112,8 @@ impl Plan {
             cpu: Duration::from_secs(1),
         },
         acts: Acts::FULL,
+        raid: Raid::FULL,
+        pairs: Pairs::FULL,
     };
 
     /// Only to see that it runs.
@@ -124,6 +130,8 @@ impl Plan {
             cpu: Duration::from_millis(100),
         },
         acts: Acts::QUICK,
+        raid: Raid::QUICK,
+        pairs: Pairs::QUICK,
     };
 
     /// How many of the payments that are measured are due by then, counted from the start.
@@ -153,7 +161,10 @@ mod tests {
         let flooded = calm + Plan::FULL.patience + STOP_PATIENCE;
         // The authoriser's part starts a service too, and ends with its payments.
         let outage = Plan::FULL.acts.length() + 2 * start;
-        let whole = calm + 3 * flooded + outage;
+        // Banned bots, and a siege; then every pair, payments and look-ups, at three milliseconds each.
+        let raid = Plan::FULL.raid.length(start) + Plan::FULL.warm_up;
+        let replay = start + 4 * Plan::FULL.pairs.0 * Duration::from_micros(1_500);
+        let whole = calm + 3 * flooded + outage + raid + replay;
         assert!(whole <= LONGEST, "{whole:?}");
         assert!(LONGEST < Duration::from_secs(90));
     }
@@ -172,9 +183,9 @@ mod tests {
         for (elapsed, due) in [
             (Duration::ZERO, 0),
             (begins, 0),
-            (begins + Duration::from_millis(995), 100),
-            (plan.sending(), 1_000),
-            (plan.sending() * 2, 1_000),
+            (begins + Duration::from_millis(999), 150),
+            (plan.sending(), 1_050),
+            (plan.sending() * 2, 1_050),
         ] {
             assert_eq!(plan.due(elapsed), due, "{elapsed:?}");
         }

@@ -12,7 +12,7 @@ const LEAST_GAIN: f64 = 10.0;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Target {
     /// What was measured.
-    pub(super) name: &'static str,
+    pub(super) name: String,
     /// What came out.
     pub(super) measured: String,
     /// What had to.
@@ -37,8 +37,8 @@ impl std::fmt::Display for Target {
 /// What one run has to show: the four findings in the order of [`super::plan::SCENARIOS`].
 #[must_use]
 pub(super) fn judge([idle, unprotected, _semaphore, fusebox]: &[Finding; 4]) -> Vec<Target> {
-    let all_paid = |name, finding: &Finding| Target {
-        name,
+    let all_paid = |name: &str, finding: &Finding| Target {
+        name: name.to_owned(),
         measured: finding.success().replace(' ', ""),
         limit: "100%".to_owned(),
         // Of nothing everything succeeds, and it shows nothing.
@@ -49,7 +49,7 @@ pub(super) fn judge([idle, unprotected, _semaphore, fusebox]: &[Finding; 4]) -> 
         // The two that say that there was an experiment: a service that worked, and more than it could take.
         all_paid("storm/idle-success", idle),
         Target {
-            name: "storm/flood-refused",
+            name: "storm/flood-refused".to_owned(),
             measured: refused.to_string(),
             limit: ">=1".to_owned(),
             met: refused >= 1,
@@ -68,7 +68,7 @@ pub(super) fn judge([idle, unprotected, _semaphore, fusebox]: &[Finding; 4]) -> 
 }
 
 fn factor(
-    name: &'static str,
+    name: &str,
     value: &Finding,
     base: &Finding,
     judge: impl Fn(f64) -> (bool, String),
@@ -76,7 +76,7 @@ fn factor(
     let factor = over(value.p99(), base.p99());
     let (met, limit) = judge(factor.unwrap_or(f64::NAN));
     Target {
-        name,
+        name: name.to_owned(),
         measured: factor.map_or_else(|| "nothing".to_owned(), |factor| format!("{factor:.2}")),
         limit,
         met,
@@ -101,7 +101,7 @@ mod tests {
         [make(a, p, w), make(b, q, x), make(c, r, y), make(d, s, z)]
     }
 
-    fn missed(findings: &[Finding; 4]) -> Vec<&'static str> {
+    fn missed(findings: &[Finding; 4]) -> Vec<String> {
         let targets = judge(findings).into_iter();
         targets
             .filter(|target| !target.met)

@@ -63,6 +63,8 @@ async fn the_panel_shows_every_compartment_and_its_connections() {
         let list = panel[of].as_array().unwrap().iter();
         list.map(|one| one["name"].clone()).collect()
     };
+    assert_eq!(names("edge"), ["shop", "clients", "core"]);
+    assert_eq!(names("circuits"), ["authoriser"]);
     assert_eq!(names("compartments"), ["payments", "analytics", "jobs"]);
     assert_eq!(names("pools"), ["payments", "analytics", "jobs"]);
     let connections: Vec<_> = panel["pools"]

@@ -1,11 +1,16 @@
 //! A small shop in a temporary directory, and how to ask it something.
 
-use std::path::Path;
+use std::{
+    net::Ipv4Addr,
+    path::Path,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use axum::{
     body::Body,
     http::{HeaderMap, Method, Request, StatusCode},
 };
+use fusebox_http::identity::PeerAddr;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use storefront::{
@@ -85,10 +90,27 @@ pub(crate) async fn number(directory: &Path, sql: &'static str) -> i64 {
         .unwrap()
 }
 
+/// As an honest client sends it, each from an address of its own: they share no quota.
 pub(crate) fn request(method: Method, path: &str, body: impl Into<Body>) -> Request<Body> {
+    static CLIENTS: AtomicU32 = AtomicU32::new(u32::from_be_bytes([198, 18, 0, 1]));
+    let client = Ipv4Addr::from_bits(CLIENTS.fetch_add(1, Ordering::Relaxed));
+    request_from(client, method, path, body)
+}
+
+/// The same from this address.
+pub(crate) fn request_from(
+    client: Ipv4Addr,
+    method: Method,
+    path: &str,
+    body: impl Into<Body>,
+) -> Request<Body> {
     Request::builder()
         .method(method)
         .uri(path)
+        .header("host", "shop.example")
+        .header("user-agent", "test/1.0")
+        .header("accept", "application/json")
+        .extension(PeerAddr((client, 50_000).into()))
         .body(body.into())
         .unwrap()
 }

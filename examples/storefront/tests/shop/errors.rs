@@ -32,10 +32,6 @@ async fn what_is_wrong_with_a_payment_is_told_in_a_problem_document() {
         assert_eq!(desk.pay("key", &body).await.problem(), problem, "{body}");
     }
 
-    let mut torn = payment("key", &order(1));
-    *torn.body_mut() = Body::from(r#"{"order_id":1"#);
-    assert_eq!(desk.ask(torn).await.problem(), (400, "invalid_body"));
-
     let mut text = payment("key", &order(1));
     text.headers_mut().remove(header::CONTENT_TYPE);
     assert_eq!(desk.ask(text).await.problem(), (415, "invalid_body"));
@@ -49,6 +45,21 @@ async fn what_is_wrong_with_a_payment_is_told_in_a_problem_document() {
 
     assert_eq!(desk.number("SELECT COUNT(*) FROM payments").await, 0);
     desk.shop.close().await;
+}
+
+#[tokio::test]
+async fn a_torn_body_is_told_by_the_firewall_or_where_there_is_none_by_the_handler() {
+    for protection in EVERY_PROTECTION {
+        let desk = Desk::with(protection).await;
+        let mut torn = payment("key", &order(1));
+        *torn.body_mut() = Body::from(r#"{"order_id":1"#);
+        let answer = desk.ask(torn).await;
+        assert_eq!(answer.status, 400, "{protection}");
+        assert_eq!(answer.headers["content-type"], "application/problem+json");
+        let by_the_handler = answer.body["code"] == "invalid_body";
+        assert_eq!(by_the_handler, protection != Protection::Fusebox);
+        desk.shop.close().await;
+    }
 }
 
 #[tokio::test]

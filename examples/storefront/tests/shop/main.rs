@@ -10,6 +10,7 @@ mod authoriser;
 mod books;
 mod compartments;
 mod desk;
+mod edge;
 mod errors;
 mod idempotency;
 mod shutdown;

@@ -146,7 +146,7 @@ impl Outage {
         let (paid, due) = self.paid_in_the_end();
         vec![
             Target {
-                name: "storm/authoriser-opened-after-ms",
+                name: "storm/authoriser-opened-after-ms".to_owned(),
                 measured: opened
                     .map_or_else(|| "never".to_owned(), |after| after.as_millis().to_string()),
                 // Before the first timeout comes back.
@@ -154,21 +154,21 @@ impl Outage {
                 met: opened.is_some_and(|after| after < DEADLINE),
             },
             Target {
-                name: "storm/authoriser-reached-while-open",
+                name: "storm/authoriser-reached-while-open".to_owned(),
                 measured: reached.to_string(),
                 limit: "0".to_owned(),
                 // Of a circuit that never opened this says nothing.
                 met: reached == 0 && opened.is_some(),
             },
             Target {
-                name: "storm/authoriser-probes-at-once",
+                name: "storm/authoriser-probes-at-once".to_owned(),
                 measured: most.to_string(),
                 limit: format!("1..={PROBES}"),
                 // None at all would mean that nobody looked.
                 met: (1..=PROBES as usize).contains(&most),
             },
             Target {
-                name: "storm/authoriser-paid-in-the-end",
+                name: "storm/authoriser-paid-in-the-end".to_owned(),
                 measured: format!("{paid}/{due}"),
                 limit: "all".to_owned(),
                 met: due > 0 && paid == due,
@@ -309,7 +309,7 @@ mod tests {
         )
     }
 
-    fn missed(outage: &Outage) -> Vec<&'static str> {
+    fn missed(outage: &Outage) -> Vec<String> {
         let targets = outage.judge().into_iter();
         targets
             .filter(|target| !target.met)

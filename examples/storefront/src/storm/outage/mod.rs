@@ -27,12 +27,15 @@ use tokio::{
 };
 
 use super::{
-    client::Client,
+    client::{Client, Way},
+    ground::CUSTOMERS,
     pace::{pace, schedule},
     plan::{Plan, STOP_PATIENCE},
+    service::PROXY,
 };
 use crate::{
     app::{Settings, Shop},
+    edge::EdgeSettings,
     serve::serve_until,
 };
 use circuit::Log;
@@ -103,12 +106,16 @@ pub(super) async fn run(plan: &Plan, directory: &Path, orders: u32) -> anyhow::R
     let log = Arc::new(Log::of(bank.clone()));
     let settings = Settings {
         authoriser: Some(format!("http://{address}").parse()?),
+        edge: EdgeSettings {
+            trusted_proxies: vec![PROXY.to_owned()],
+            ..EdgeSettings::default()
+        },
         ..Settings::default()
     };
     let observer: Arc<dyn Observer> = Arc::clone(&log) as Arc<dyn Observer>;
     let shop = Shop::open_watched(directory, settings, Some(observer)).await?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let client = Client::new(listener.local_addr()?);
+    let client = Client::new(listener.local_addr()?, CUSTOMERS, Way::Named);
     let (stop, stopped) = oneshot::channel::<()>();
     let stopped = async {
         // Dropped is told too.
