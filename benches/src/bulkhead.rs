@@ -1,6 +1,14 @@
 //! The bulkhead against tower's `ConcurrencyLimit`, tower's `LoadShed` over it, and tower-resilience's bulkhead.
 //!
 //! All of them over the same no-op, with room for a thousand calls when they admit and for none when they refuse.
+//!
+//! The HTTP flavour misses its target (1.3): it takes 2.4 times the instructions of `ConcurrencyLimit`, 575 to 237.
+//! A quarter of it is the decision and the record, and most of the rest are moves: a response is 144 bytes and 200 with the body that guards it, which is moved from the inner
+//! future into the outer one's answer and from there to whoever reads the body, and each frame is 96 bytes and is moved
+//! again because its error type is another. Tried, in instructions: two readings of the clock for every call (747), one
+//! `Response::map` instead of taking it apart and putting it together (-66), the judgement as one word (-34), guards that
+//! are forgotten instead of dropped (-20); and, worse: `poll` and `poll_frame` as calls instead of inlined (+46 to +98), a
+//! `Poll::map` (+23). A response that need not be guarded to its end (`HoldUntil::Head`) does not get around its move.
 
 use std::task::{Context, Waker};
 
@@ -48,7 +56,8 @@ pub fn suite() -> Suite {
             Limit::allocations("plain", 0.0),
             Limit::allocations("http", 0.0),
             Limit::allocations("plain_refusal", 0.0),
-            // One for the verdict, one at the end for the latency.
+            // One at the start and one at the end of a call that is timed. At full speed that is one in sixteen; these are
+            // counted under valgrind, a hundred calls slowly, and so nearly all of them are.
             Limit::clock_reads("plain", 2.0),
             Limit::clock_reads("http", 2.0),
             Limit::clock_reads("plain_refusal", 1.0),

@@ -68,7 +68,7 @@ impl<B: Body<Data: From<Bytes>>> Body for ResponseBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, Self::Error>>> {
         match self.project().kind.project() {
-            Of::Inner(body) => body.poll_frame(cx).map_err(BodyError::Inner),
+            Of::Inner(body) => body.poll_frame_into(cx, BodyError::Inner),
             Of::Remote(body) => Pin::new(body).poll_frame(cx),
             Of::Refusal(bytes) if bytes.is_empty() => Poll::Ready(None),
             Of::Refusal(bytes) => {

@@ -1,6 +1,8 @@
 use std::{mem, sync::Arc, time::Duration};
 
-use fusebox_core::{Call as Told, EventKind, Outcome, RejectionKind, Timestamp, Verdict};
+use fusebox_core::{
+    Call as Told, EventKind, Outcome, RejectionKind, Timestamp, Verdict, stats::Begun,
+};
 
 use crate::{compartment::Shared, key::Share};
 
@@ -13,7 +15,7 @@ use crate::{compartment::Shared, key::Share};
 #[must_use]
 pub(crate) struct Call {
     held: Held,
-    started: Timestamp,
+    begun: Begun,
 }
 
 /// What a call holds, as far as its end has to know.
@@ -40,22 +42,23 @@ struct Otherwise {
 
 impl Call {
     /// Begins a call that found a free slot.
-    #[inline]
-    pub(crate) const fn admitted(shared: Arc<Shared>, started: Timestamp) -> Self {
+    #[inline(always)]
+    pub(crate) fn admitted(shared: Arc<Shared>) -> Self {
+        let begun = shared.reporter.begin(|| shared.clock.now());
         Self {
             held: Held::Slot(shared),
-            started,
+            begun,
         }
     }
 
     /// Begins a call that waited for its slot.
     pub(crate) fn waited(shared: Arc<Shared>, started: Timestamp, waited: Duration) -> Self {
-        Self::otherwise(shared, started, |call| call.waited = waited)
+        Self::otherwise(shared, Begun::at(started), |call| call.waited = waited)
     }
 
     /// Begins a call that was to be refused and is let through: it takes no slot from the others.
     pub(crate) fn shadowed(shared: Arc<Shared>, started: Timestamp, kind: RejectionKind) -> Self {
-        Self::otherwise(shared, started, |call| {
+        Self::otherwise(shared, Begun::at(started), |call| {
             call.holds_slot = false;
             call.shadowed = Some(kind);
         })
@@ -63,7 +66,7 @@ impl Call {
 
     fn otherwise(
         shared: Arc<Shared>,
-        started: Timestamp,
+        begun: Begun,
         than_usual: impl FnOnce(&mut Otherwise),
     ) -> Self {
         let mut otherwise = Box::new(Otherwise {
@@ -76,7 +79,7 @@ impl Call {
         than_usual(&mut otherwise);
         Self {
             held: Held::Otherwise(otherwise),
-            started,
+            begun,
         }
     }
 
@@ -84,7 +87,7 @@ impl Call {
     pub(crate) fn holding(mut self, share: Share) -> Self {
         match mem::replace(&mut self.held, Held::Over) {
             Held::Slot(shared) => {
-                return Self::otherwise(shared, self.started, |call| call.share = Some(share));
+                return Self::otherwise(shared, self.begun, |call| call.share = Some(share));
             }
             Held::Otherwise(mut otherwise) => {
                 if otherwise.holds_slot {
@@ -97,16 +100,27 @@ impl Call {
         self
     }
 
+    /// Whether its end has been told, or it was [taken](Self::take).
+    #[inline]
+    pub(crate) const fn is_over(&self) -> bool {
+        matches!(self.held, Held::Over)
+    }
+
+    /// The call, out of a place that has to stay behind.
+    #[inline]
+    pub(crate) const fn take(&mut self) -> Self {
+        Self {
+            held: mem::replace(&mut self.held, Held::Over),
+            begun: self.begun,
+        }
+    }
+
     /// The call is over. Said again, it changes nothing.
     #[inline(always)]
     pub(crate) fn finish(&mut self, outcome: Outcome) {
         match mem::replace(&mut self.held, Held::Over) {
-            Held::Slot(shared) => {
-                let now = shared.clock.now();
-                shared.leave(now);
-                shared.reporter.report_admitted(self.started, now, outcome);
-            }
-            held => held.finish(self.started, outcome),
+            Held::Slot(shared) => shared.end(self.begun, outcome),
+            held => held.finish(self.begun, outcome),
         }
     }
 
@@ -124,7 +138,7 @@ impl Call {
     /// Begins now: it has waited for its request since it got its slot.
     pub(crate) fn start(&mut self) {
         if let Some(shared) = self.held.shared() {
-            self.started = shared.clock.now();
+            self.begun = self.begun.restarted(|| shared.clock.now());
         }
     }
 
@@ -138,11 +152,11 @@ impl Call {
     pub(crate) fn give_slot_back(&mut self) {
         match mem::replace(&mut self.held, Held::Over) {
             Held::Slot(shared) => {
-                shared.leave(shared.clock.now());
+                shared.leave();
                 self.held = Held::NoSlot(shared);
             }
             Held::Otherwise(mut otherwise) => {
-                otherwise.leave(otherwise.shared.clock.now());
+                otherwise.leave();
                 self.held = Held::Otherwise(otherwise);
             }
             without @ (Held::NoSlot(_) | Held::Over) => self.held = without,
@@ -162,34 +176,13 @@ impl Held {
     /// Any end; the usual one is compiled into the caller as well.
     #[cold]
     #[inline(never)]
-    fn finish(self, started: Timestamp, outcome: Outcome) {
+    fn finish(self, begun: Begun, outcome: Outcome) {
         match self {
-            Self::Slot(shared) => {
-                let now = shared.clock.now();
-                shared.leave(now);
-                shared.reporter.report_admitted(started, now, outcome);
-            }
-            Self::NoSlot(shared) => {
-                let now = shared.clock.now();
-                shared.reporter.report_admitted(started, now, outcome);
-            }
+            Self::Slot(shared) => shared.end(begun, outcome),
+            Self::NoSlot(shared) => shared.reporter.end(begun, || shared.clock.now(), outcome),
             Self::Otherwise(mut otherwise) => {
-                let now = otherwise.shared.clock.now();
-                otherwise.leave(now);
-                let verdict =
-                    otherwise
-                        .shadowed
-                        .map_or(Verdict::Admitted, |kind| Verdict::Refused {
-                            kind,
-                            enforced: false,
-                        });
-                let told = Told {
-                    verdict,
-                    outcome: Some(outcome),
-                    waited: otherwise.waited,
-                    ran: now.since(started),
-                };
-                otherwise.shared.reporter.report(now, EventKind::Call(told));
+                otherwise.leave();
+                otherwise.tell(begun, outcome);
             }
             Self::Over => {}
         }
@@ -198,11 +191,36 @@ impl Held {
 
 impl Otherwise {
     /// Gives back what it holds; not twice.
-    fn leave(&mut self, now: Timestamp) {
+    fn leave(&mut self) {
         self.share = None;
         if mem::take(&mut self.holds_slot) {
-            self.shared.leave(now);
+            self.shared.leave();
         }
+    }
+
+    fn tell(&self, begun: Begun, outcome: Outcome) {
+        let Shared {
+            clock, reporter, ..
+        } = &*self.shared;
+        let started = match begun.started() {
+            // Whoever waited, or was let through, was timed for that.
+            Some(started) if !self.waited.is_zero() || self.shadowed.is_some() => started,
+            _ => return reporter.end(begun, || clock.now(), outcome),
+        };
+        let now = clock.now();
+        let verdict = self
+            .shadowed
+            .map_or(Verdict::Admitted, |kind| Verdict::Refused {
+                kind,
+                enforced: false,
+            });
+        let told = Told {
+            verdict,
+            outcome: Some(outcome),
+            waited: self.waited,
+            ran: now.since(started),
+        };
+        reporter.report(now, EventKind::Call(told));
     }
 }
 
@@ -220,6 +238,8 @@ impl fusebox_http::Guard for Call {
     #[inline]
     fn finish(mut self, judgement: fusebox_http::Judgement) {
         Self::finish(&mut self, judgement.outcome);
+        // It holds nothing any more, and a drop would look for that.
+        mem::forget(self);
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
 
 use fusebox_core::{
     Call as Told, CallError, Change, EventKind, LayerKind, Live, Mode, ModeCell, Name, Outcome,
-    Rejection, RejectionKind, Reporter, Snapshot, Timestamp, Verdict, time::Clock,
+    Rejection, RejectionKind, Reporter, Snapshot, Timestamp, Verdict, stats::Begun, time::Clock,
 };
 use tokio::{
     sync::Notify,
@@ -97,10 +97,14 @@ impl Compartment {
         threads: Option<Threads>,
         shares: Option<Shares>,
     ) -> Self {
+        let mut reporter = Reporter::new(LayerKind::Bulkhead, settings.name, settings.observers);
+        if settings.time_every_call {
+            reporter = reporter.timing_all();
+        }
         let shared = Arc::new(Shared {
             slots: Slots::new(slots, queue),
             clock: Clock::new(),
-            reporter: Reporter::new(LayerKind::Bulkhead, settings.name, settings.observers),
+            reporter,
             drained: Notify::new(),
             shares,
             undivided: Once::new(),
@@ -383,7 +387,7 @@ impl Compartment {
         }
         match shared.slots.enter_patiently(now) {
             Entry::Admitted => {
-                let call = Call::admitted(shared.clone(), now);
+                let call = Call::admitted(shared.clone());
                 Ok(Reservation::Made(call))
             }
             Entry::Queued(place) => {
@@ -412,13 +416,11 @@ impl Compartment {
     /// Lets a call in if there is a free slot.
     ///
     /// Apart from [`without_a_slot`](Self::without_a_slot), so that the usual case is compiled into the
-    /// caller and the rest is not. The clock is read when there is a slot: a refusal that nobody listens
-    /// to needs no time.
+    /// caller and the rest is not. The clock is not read for the verdict, only where the call is timed.
     #[inline(always)]
     pub(crate) fn enter(&self) -> Option<Call> {
         if self.shared.slots.try_enter() {
-            let now = self.shared.clock.now();
-            Some(Call::admitted(self.shared.clone(), now))
+            Some(Call::admitted(self.shared.clone()))
         } else {
             None
         }
@@ -434,10 +436,17 @@ impl Compartment {
 impl Shared {
     /// Gives a slot back.
     #[inline]
-    pub(crate) fn leave(&self, now: Timestamp) {
-        if self.slots.leave(|| now) {
+    pub(crate) fn leave(&self) {
+        if self.slots.leave(|| self.clock.now()) {
             self.drained.notify_waiters();
         }
+    }
+
+    /// Gives the slot of a call back that got it at once, and tells how it ended.
+    #[inline(always)]
+    pub(crate) fn end(&self, begun: Begun, outcome: Outcome) {
+        self.leave();
+        self.reporter.end(begun, || self.clock.now(), outcome);
     }
 
     /// No slot was free: wait, refuse, or let through in shadow mode.
@@ -450,7 +459,7 @@ impl Shared {
         match self.slots.enter(now) {
             Entry::Full => Admission::Refused(self.refuse_at_once(RejectionKind::Full)),
             Entry::Closed => Admission::Refused(self.refuse_at_once(RejectionKind::ShuttingDown)),
-            Entry::Admitted => Admission::Admitted(Call::admitted(self.clone(), now())),
+            Entry::Admitted => Admission::Admitted(Call::admitted(self.clone())),
             Entry::Queued(place) => Admission::Queued(Waiting::bounded(self.clone(), place, now())),
         }
     }

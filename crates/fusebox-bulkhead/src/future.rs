@@ -60,7 +60,7 @@ where
         // Dropped before the call: the slot is free when the work is gone.
         #[pin]
         future: S::Future,
-        call: Option<Call>,
+        call: Call,
     },
     Elsewhere(Elsewhere<S, R, B>),
 }
@@ -81,11 +81,12 @@ where
 impl How {
     /// Judges the head of a response and lets its body hold the call.
     #[inline(always)]
-    fn guard<B: Body>(
+    fn guard<B: Body, T>(
         &self,
         response: Response<B>,
         mut call: Call,
-    ) -> Response<GuardedBody<B, Call>> {
+        into: impl FnOnce(GuardedBody<B, Call>) -> T,
+    ) -> Response<T> {
         if self.hold_until == HoldUntil::Head {
             call.give_slot_back();
         }
@@ -93,7 +94,7 @@ impl How {
             .custom
             .as_ref()
             .and_then(|custom| custom.classify.clone());
-        GuardedBody::wrap(response, self.asked, classify, call)
+        GuardedBody::wrap_into(response, self.asked, classify, call, into)
     }
 
     /// A call that runs right here.
@@ -101,24 +102,26 @@ impl How {
     fn poll_here<F, B, E>(
         &self,
         future: Pin<&mut F>,
-        call: &mut Option<Call>,
+        call: &mut Call,
         cx: &mut Context<'_>,
     ) -> Poll<Answer<B, E>>
     where
         F: Future<Output = Result<Response<B>, E>>,
         B: Body,
     {
-        let result = ready!(future.poll(cx));
-        let Some(mut call) = call.take() else {
+        if call.is_over() {
             return Poll::Pending;
-        };
-        Poll::Ready(match result {
-            Ok(response) => Ok(self.guard(response, call).map(ResponseBody::inner)),
-            Err(error) => {
-                call.finish(Outcome::Failure);
-                Err(error)
+        }
+        match future.poll(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(response)) => {
+                Poll::Ready(Ok(self.guard(response, call.take(), ResponseBody::inner)))
             }
-        })
+            Poll::Ready(Err(error)) => {
+                call.finish(Outcome::Failure);
+                Poll::Ready(Err(error))
+            }
+        }
     }
 
     #[cold]
@@ -150,7 +153,7 @@ where
         let Some(threads) = compartment.threads() else {
             return Self::Running {
                 future: inner.call(request),
-                call: Some(call),
+                call,
             };
         };
         let (how, here) = (how.clone(), threads.clone());
@@ -158,7 +161,7 @@ where
             let mut call = call;
             match inner.call(request).await {
                 // The guard is inside the body, so it is over there that the end is judged.
-                Ok(response) => Ok(how.guard(response, call).map(|body| here.body(body, ()))),
+                Ok(response) => Ok(how.guard(response, call, |body| here.body(body, ()))),
                 Err(error) => {
                     call.finish(Outcome::Failure);
                     Err(error)

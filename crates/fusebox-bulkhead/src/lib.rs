@@ -80,9 +80,10 @@
 //!
 //! # Cost
 //!
-//! A call that finds a slot takes one compare-and-swap, one subtraction, two readings of the clock and two
-//! increments for its record; it allocates nothing, and there is no lock. A refusal is one load. That is
-//! so without a key and without threads. A key takes one of sixteen locks, which its shard of the keys
+//! A call that finds a slot takes one compare-and-swap, one subtraction and one increment for its record; it
+//! allocates nothing, and there is no lock. A refusal is one load. Where a call is timed, two readings of the
+//! clock and another increment come on top, which is more than all the rest: see
+//! [`time_every_call`](CompartmentBuilder::time_every_call). That is so without a key and without threads. A key takes one of sixteen locks, which its shard of the keys
 //! shares, on the way in and again on the way out, and allocates what the call holds of it. Threads allocate
 //! a task for each call and buffers for its body, and wake another thread. A call that waits takes the lock
 //! of the line.

@@ -64,7 +64,7 @@ where
             Some(call) => ResponseFuture {
                 state: State::Running {
                     future: self.inner.call(request),
-                    call: Some(call),
+                    call,
                 },
                 how,
             },

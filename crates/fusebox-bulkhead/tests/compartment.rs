@@ -3,14 +3,17 @@
 #![expect(clippy::unwrap_used, reason = "a test: a panic is its report")]
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::Poll,
     time::Duration,
 };
 
 use fusebox_bulkhead::{
-    BulkheadLayer, Compartment, CompartmentBuilder, ConfigError, HoldUntil, QueueOrder,
-    ResponseBody,
+    BulkheadLayer, Compartment, CompartmentBuilder, CompartmentSnapshot, ConfigError, HoldUntil,
+    QueueOrder, ResponseBody,
 };
 use fusebox_core::{
     CallError, Change, Event, EventKind, Mode, Outcome, Registration, Registry, Rejection,
@@ -422,4 +425,34 @@ async fn a_consumer_that_waits_is_told_of_the_shutdown() {
         panic!("a closed compartment has no slots");
     };
     assert_eq!(rejection.kind(), RejectionKind::ShuttingDown);
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_calls_are_counted_and_of_many_at_once_a_part_is_timed() {
+    async fn calls(settings: CompartmentBuilder) -> CompartmentSnapshot {
+        let compartment = settings.build().unwrap();
+        for _ in 0..10_000 {
+            assert_eq!(compartment.run(async {}).await, Ok(()));
+        }
+        compartment.snapshot()
+    }
+    let sampled = calls(builder(1)).await.stats;
+    assert_eq!(sampled.outcome(Outcome::Success), 10_000);
+    // Those that were timed stand for the others, but for the last few.
+    assert!(
+        (9_969..=10_000).contains(&sampled.latency.count),
+        "{sampled:?}"
+    );
+
+    let every = calls(builder(1).time_every_call(true)).await.stats;
+    assert_eq!(every.latency.count, 10_000);
+
+    let heard = Arc::new(AtomicUsize::new(0));
+    let counter = heard.clone();
+    let observer = move |_: &Event<'_>| {
+        counter.fetch_add(1, Ordering::Relaxed);
+    };
+    let heard_of = calls(builder(1).observer(Arc::new(observer))).await.stats;
+    assert_eq!(heard_of.latency.count, 10_000);
+    assert_eq!(heard.load(Ordering::Relaxed), 10_000);
 }

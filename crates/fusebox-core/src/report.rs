@@ -2,7 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     Call, Event, EventKind, LayerKind, Name, Observer, Outcome, RejectionKind, Timestamp, Verdict,
-    stats::{Stats, StatsSnapshot},
+    stats::{Begun, Stats, StatsSnapshot},
 };
 
 /// The one place where a handle tells what happened: counters, `tracing`, observers.
@@ -26,6 +26,13 @@ impl Reporter {
             stats: Stats::new(),
             observers: observers.into(),
         }
+    }
+
+    /// Times every call, however many there are.
+    #[must_use]
+    pub fn timing_all(mut self) -> Self {
+        self.stats = self.stats.timing_all();
+        self
     }
 
     /// The layer it speaks for.
@@ -65,14 +72,42 @@ impl Reporter {
         self.stats.count(outcome);
     }
 
-    /// Tells of a call that was admitted at once: what nearly every event is.
+    /// Begins a call that was admitted at once, to be told by [`end`](Self::end).
+    ///
+    /// `now` is asked only if its time is taken: if somebody listens, or if it is one of those that stand for the
+    /// others in the statistics.
+    #[inline(always)]
+    pub fn begin(&self, now: impl FnOnce() -> Timestamp) -> Begun {
+        self.stats.begin(self.listens(), now)
+    }
+
+    /// Tells of a call that was admitted at once and is over. What nearly every event is, and the cheapest.
+    ///
+    /// A call that began when nobody listened is only counted, even if by now somebody would.
+    #[inline]
+    pub fn end(&self, begun: Begun, now: impl FnOnce() -> Timestamp, outcome: Outcome) {
+        match begun.started() {
+            None => self.stats.count(outcome),
+            Some(started) => self.end_timed(begun, started, now(), outcome),
+        }
+    }
+
+    #[inline(never)]
+    fn end_timed(&self, begun: Begun, started: Timestamp, now: Timestamp, outcome: Outcome) {
+        self.stats.record_timed(begun, now, outcome);
+        if self.listens() {
+            self.tell_admitted(started, now, outcome);
+        }
+    }
+
+    /// Tells of a call that was admitted at once and timed in any case.
     ///
     /// The same as a [`report`](Self::report) of it, and cheaper, since nothing is put together that
     /// nobody listens to.
     #[inline]
     pub fn report_admitted(&self, started: Timestamp, ended: Timestamp, outcome: Outcome) {
         self.stats.record_admitted(started, ended, outcome);
-        if !self.observers.is_empty() || heard_at(Level::Trace) {
+        if self.listens() {
             self.tell_admitted(started, ended, outcome);
         }
     }

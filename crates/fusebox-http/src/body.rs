@@ -1,7 +1,7 @@
 use std::{
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use bytes::Buf;
@@ -46,41 +46,88 @@ struct Held<G: Guard> {
     guard: Option<G>,
     judge: Judge,
     classify: Option<Arc<dyn Classify>>,
-    /// Whether the inner body is being asked for a frame. Still set at the drop, it was a panic that
-    /// ended the body; `thread::panicking` would also say so of a reader that panics.
-    asking: bool,
 }
 
 impl<B: Body, G: Guard> GuardedBody<B, G> {
     /// Judges the head of `response` and lets its body hold `guard` to the end.
     ///
     /// `classify` is `None` for the standard classification.
-    // Always: what the caller does with the response next then happens where it is, instead of to a
-    // copy of its two hundred bytes.
-    #[inline(always)]
+    #[inline]
     pub fn wrap(
         response: http::Response<B>,
         asked: Asked,
         classify: Option<Arc<dyn Classify>>,
         guard: G,
     ) -> http::Response<Self> {
+        Self::wrap_into(response, asked, classify, guard, |body| body)
+    }
+
+    /// [`wrap`](Self::wrap), and the body made `into` whatever it is a part of.
+    ///
+    /// In one step, because a response is two hundred bytes and moving it is most of what a guard costs.
+    #[inline(always)]
+    pub fn wrap_into<T>(
+        response: http::Response<B>,
+        asked: Asked,
+        classify: Option<Arc<dyn Classify>>,
+        guard: G,
+        into: impl FnOnce(Self) -> T,
+    ) -> http::Response<T> {
         let length = response.body().size_hint().exact();
         let judge = match &classify {
             None => Judge::of(asked, &response, length, &Standard),
             Some(own) => Judge::by_own(asked, &response, length, &**own),
         };
-        let (head, inner) = response.into_parts();
-        let over = inner.is_end_stream();
+        let over = response.body().is_end_stream();
         let mut held = Held {
             guard: Some(guard),
             judge,
             classify,
-            asking: false,
         };
         if over {
             held.finish_at_once();
         }
-        http::Response::from_parts(head, Self { inner, held })
+        response.map(|inner| into(Self { inner, held }))
+    }
+
+    /// [`poll_frame`](Body::poll_frame) with another error, for bodies that this one is a part of.
+    ///
+    /// In one step, because a frame is a hundred bytes.
+    #[inline(always)]
+    pub fn poll_frame_into<E>(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: impl FnOnce(B::Error) -> E,
+    ) -> Poll<Option<Result<Frame<B::Data>, E>>> {
+        let mut this = self.project();
+        let held = this.held;
+        held.judge.asking();
+        let polled = this.inner.as_mut().poll_frame(cx);
+        held.judge.answered();
+        match polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                if held.guard.is_some() {
+                    let last = match frame.data_ref() {
+                        Some(data) => held.judge.data(data.remaining()),
+                        // Nothing may follow the trailers (RFC 9110, section 6.5).
+                        None => held.trailers(&frame),
+                    };
+                    if last || this.inner.is_end_stream() {
+                        held.finish(held.judge.ended());
+                    }
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(None) => {
+                held.finish(held.judge.ended());
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => {
+                held.finish(held.judge.failed());
+                Poll::Ready(Some(Err(into(error))))
+            }
+            Poll::Pending => Poll::Pending,
+        }
     }
 }
 
@@ -101,11 +148,7 @@ impl<G: Guard> Held<G> {
     #[cold]
     #[inline(never)]
     fn give_up(&mut self) {
-        self.finish(if self.asking {
-            self.judge.failed()
-        } else {
-            self.judge.dropped()
-        });
+        self.finish(self.judge.dropped());
     }
 
     /// Looks into a frame of trailers; `true` if it is one.
@@ -151,31 +194,7 @@ impl<B: Body, G: Guard> Body for GuardedBody<B, G> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let mut this = self.project();
-        let held = this.held;
-        held.asking = true;
-        let polled = this.inner.as_mut().poll_frame(cx);
-        held.asking = false;
-        let frame = ready!(polled);
-        if held.guard.is_some() {
-            let end = match &frame {
-                Some(Ok(frame)) => {
-                    let last = match frame.data_ref() {
-                        Some(data) => held.judge.data(data.remaining()),
-                        // Nothing may follow the trailers (RFC 9110, section 6.5).
-                        None => held.trailers(frame),
-                    };
-                    (last || this.inner.is_end_stream()).then(|| held.judge.ended())
-                }
-                Some(Err(_)) => Some(held.judge.failed()),
-                None => Some(held.judge.ended()),
-            };
-            // In one place, so that the guard's end is compiled into it.
-            if let Some(judgement) = end {
-                held.finish(judgement);
-            }
-        }
-        Poll::Ready(frame)
+        self.poll_frame_into(cx, |error| error)
     }
 
     #[inline]

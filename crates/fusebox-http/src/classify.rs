@@ -70,8 +70,7 @@ pub struct Judgement {
 /// when its body ends.
 #[derive(Clone, Copy, Debug)]
 pub struct Judge {
-    state: State,
-    local: bool,
+    fate: Fate,
     /// Bytes of body still to come, when the head announced how many.
     remaining: u64,
 }
@@ -79,19 +78,44 @@ pub struct Judge {
 /// The head did not say how long the body is.
 const UNKNOWN: u64 = u64::MAX;
 
+/// What the call is, for each way its body can go; worked out when the head is there.
+///
+/// One whole word, because it is moved along with the response: a struct of an enum and some flags is moved in pieces.
+///
+/// ```text
+///  63   9     8            7            6        5..4         3..2        1..0
+/// [ .... ] [asking] [trailers decide] [local] [if dropped] [if failed] [if ended]
+/// ```
 #[derive(Clone, Copy, Debug)]
-enum State {
-    /// This, whatever the body does.
-    Settled(Outcome),
-    /// A success if the body arrives whole.
-    Streaming,
-    /// The same, unless the trailers say otherwise: a gRPC call got an answer that does not say what it is.
-    Undeclared,
-    /// Whatever the trailers say.
-    AwaitingTrailers,
-}
+struct Fate(u64);
 
-impl State {
+const FAILED: u32 = 2;
+const DROPPED: u32 = 4;
+/// A layer's own refusal.
+const LOCAL: u64 = 1 << 6;
+/// A `grpc-status` in the trailers replaces what the head said.
+const TRAILERS_DECIDE: u64 = 1 << 7;
+/// The body is being asked for a frame.
+const ASKING: u64 = 1 << 8;
+
+impl Fate {
+    /// A success if the body arrives whole.
+    const STREAMING: Self = Self::of(Outcome::Success, Outcome::Failure, Outcome::Cancelled);
+    /// The same, unless the trailers say otherwise: a gRPC call got an answer that does not say what it is.
+    const UNDECLARED: Self = Self(Self::STREAMING.0 | TRAILERS_DECIDE);
+    /// Whatever the trailers say, and a failure if they say nothing.
+    const AWAITING_TRAILERS: Self =
+        Self(Self::of(Outcome::Failure, Outcome::Failure, Outcome::Cancelled).0 | TRAILERS_DECIDE);
+
+    /// This, whatever the body does.
+    const fn settled(outcome: Outcome) -> Self {
+        Self::of(outcome, outcome, outcome)
+    }
+
+    const fn of(ended: Outcome, failed: Outcome, dropped: Outcome) -> Self {
+        Self(number(ended) | number(failed) << FAILED | number(dropped) << DROPPED)
+    }
+
     /// `None` if the answer to a gRPC call is no gRPC.
     ///
     /// What a request says of itself is the caller's word. Taken alone, anybody could send
@@ -104,16 +128,38 @@ impl State {
         classify: impl Fn(GrpcCode) -> Outcome,
     ) -> Option<Self> {
         if let Some(code) = GrpcCode::of(headers) {
-            return Some(Self::Settled(classify(code)));
+            return Some(Self::settled(classify(code)));
         }
         match Protocol::of(headers) {
             Protocol::Http => None,
             _ if status != StatusCode::OK => {
-                Some(Self::Settled(classify(GrpcCode::of_http_status(status))))
+                Some(Self::settled(classify(GrpcCode::of_http_status(status))))
             }
-            Protocol::GrpcWeb => Some(Self::Streaming),
-            Protocol::Grpc => Some(Self::AwaitingTrailers),
+            Protocol::GrpcWeb => Some(Self::STREAMING),
+            Protocol::Grpc => Some(Self::AWAITING_TRAILERS),
         }
+    }
+
+    #[inline]
+    const fn judgement(self, way: u32) -> Judgement {
+        Judgement {
+            outcome: match (self.0 >> way) & 3 {
+                0 => Outcome::Success,
+                1 => Outcome::Failure,
+                2 => Outcome::Throttled,
+                _ => Outcome::Cancelled,
+            },
+            local: self.0 & LOCAL != 0,
+        }
+    }
+}
+
+const fn number(outcome: Outcome) -> u64 {
+    match outcome {
+        Outcome::Success => 0,
+        Outcome::Failure => 1,
+        Outcome::Throttled => 2,
+        Outcome::Cancelled => 3,
     }
 }
 
@@ -133,10 +179,9 @@ impl Asked {
     #[inline]
     #[must_use]
     pub fn by<B>(request: &http::Request<B>) -> Self {
-        let protocol = Protocol::of(request.headers());
         Self {
             protocol: if request.method() == Method::POST {
-                protocol
+                Protocol::of(request.headers())
             } else {
                 Protocol::Http
             },
@@ -171,37 +216,38 @@ impl Judge {
         let status = response.status();
         let headers = response.headers();
         let (grpc, whole) = match asked.protocol {
-            Protocol::Http => (None, State::Streaming),
+            Protocol::Http => (None, Fate::STREAMING),
             Protocol::Grpc | Protocol::GrpcWeb => (
-                State::of_grpc(status, headers, |code| classify.grpc(code)),
-                State::Undeclared,
+                Fate::of_grpc(status, headers, |code| classify.grpc(code)),
+                Fate::UNDECLARED,
             ),
         };
-        let mut state = match grpc {
-            Some(state) => state,
+        let mut fate = match grpc {
+            Some(fate) => fate,
             None => match classify.http(status) {
                 Outcome::Success if !bodiless(asked, status) => whole,
-                outcome => State::Settled(outcome),
+                outcome => Fate::settled(outcome),
             },
         };
         let mut remaining = UNKNOWN;
-        if let State::Streaming | State::Undeclared = state {
+        if fate.judgement(0).outcome == Outcome::Success
+            && fate.judgement(FAILED).outcome == Outcome::Failure
+        {
             // A server stops asking for frames when the announced length is sent, and a body made
             // of a stream does not know that itself.
-            remaining = body_length
-                .or_else(|| announced(headers))
-                .unwrap_or(UNKNOWN);
+            remaining = match body_length {
+                Some(length) => length,
+                None => announced(headers),
+            };
             if remaining == 0 {
-                state = State::Settled(Outcome::Success);
+                fate = Fate::settled(Outcome::Success);
             }
         }
-        Self {
-            state,
-            // The lookup is a hash of a type id; most responses have no extensions at all.
-            local: !response.extensions().is_empty()
-                && response.extensions().get::<Rejection>().is_some(),
-            remaining,
+        // The lookup is a hash of a type id; most responses have no extensions at all.
+        if !response.extensions().is_empty() && response.extensions().get::<Rejection>().is_some() {
+            fate.0 |= LOCAL;
         }
+        Self { fate, remaining }
     }
 
     /// A frame of data passed. `true` when it was the last one.
@@ -214,10 +260,11 @@ impl Judge {
 
     /// The trailers passed.
     pub fn trailers(&mut self, trailers: &HeaderMap, classify: &dyn Classify) {
-        if let (State::AwaitingTrailers | State::Undeclared, Some(code)) =
-            (self.state, GrpcCode::of(trailers))
+        if self.fate.0 & TRAILERS_DECIDE != 0
+            && let Some(code) = GrpcCode::of(trailers)
         {
-            self.state = State::Settled(classify.grpc(code));
+            let local = self.fate.0 & LOCAL;
+            self.fate = Fate(Fate::settled(classify.grpc(code)).0 | local);
         }
     }
 
@@ -225,36 +272,36 @@ impl Judge {
     #[inline]
     #[must_use]
     pub const fn ended(self) -> Judgement {
-        self.judge(match self.state {
-            State::Settled(outcome) => outcome,
-            State::Streaming | State::Undeclared => Outcome::Success,
-            State::AwaitingTrailers => Outcome::Failure,
-        })
+        self.fate.judgement(0)
     }
 
     /// The body broke off with an error.
     #[must_use]
     pub const fn failed(self) -> Judgement {
-        self.judge(match self.state {
-            State::Settled(outcome) => outcome,
-            State::Streaming | State::Undeclared | State::AwaitingTrailers => Outcome::Failure,
-        })
+        self.fate.judgement(FAILED)
     }
 
-    /// Whoever read the body stopped before its end.
+    /// The body is asked for a frame.
+    #[inline]
+    pub const fn asking(&mut self) {
+        self.fate.0 |= ASKING;
+    }
+
+    /// It has answered.
+    #[inline]
+    pub const fn answered(&mut self) {
+        self.fate.0 &= !ASKING;
+    }
+
+    /// Whoever read the body stopped before its end; or it never [answered](Self::answered), which is to say that it
+    /// panicked. (`thread::panicking` would say so of a reader that panics, too.)
     #[must_use]
     pub const fn dropped(self) -> Judgement {
-        self.judge(match self.state {
-            State::Settled(outcome) => outcome,
-            State::Streaming | State::Undeclared | State::AwaitingTrailers => Outcome::Cancelled,
+        self.fate.judgement(if self.fate.0 & ASKING == 0 {
+            DROPPED
+        } else {
+            FAILED
         })
-    }
-
-    const fn judge(self, outcome: Outcome) -> Judgement {
-        Judgement {
-            outcome,
-            local: self.local,
-        }
     }
 }
 
@@ -268,8 +315,11 @@ fn bodiless(asked: Asked, status: StatusCode) -> bool {
 }
 
 #[inline(never)]
-fn announced(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+fn announced(headers: &HeaderMap) -> u64 {
+    headers
+        .get(CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse().ok())
+        .unwrap_or(UNKNOWN)
 }
 
 #[cfg(test)]

@@ -4,11 +4,19 @@
 //! for the bucket its latency falls into. There is no lock on that path, a reader never makes a call
 //! wait, and no increment is ever lost.
 //!
+//! Every call is counted. Every call is timed while there are few of them; above some thousands a second and thread
+//! it is one in sixteen, weighted, because reading the clock is what costs (see [`Begun`]).
+//!
 //! The buckets are those of Gil Tene's `HdrHistogram` with two significant digits, as plain atomics; when
 //! somebody reads, they are summed up in an `hdrhistogram`, which knows the quantiles.
 //!
 //! Counters run since the handle was made. Latencies cover the last one to two minutes: a histogram
 //! over the whole life of a process no longer moves when something goes wrong at 3 a.m.
+
+mod buckets;
+mod counters;
+mod sampler;
+mod snapshot;
 
 use std::{
     cell::Cell,
@@ -19,14 +27,22 @@ use std::{
     time::Duration,
 };
 
-use hdrhistogram::Histogram;
-
-use crate::{Call, Outcome, RejectionKind, Timestamp, Value, Verdict, time::nanos};
+use self::{
+    buckets::{Buckets, histogram},
+    counters::Counters,
+    sampler::Sampler,
+};
+pub use self::{
+    sampler::Begun,
+    snapshot::{Distribution, StatsSnapshot},
+};
+use crate::{Call, Outcome, RejectionKind, Timestamp, Verdict, time::nanos};
 
 /// How long a histogram collects before it becomes "the minute before".
 const PERIOD: Duration = Duration::from_secs(60);
 /// Past this many, shards cost memory (about 52 KB each) and bring nothing.
 const MOST_SHARDS: usize = 16;
+
 /// The counters and histograms of one handle.
 #[derive(Debug)]
 pub struct Stats {
@@ -39,6 +55,7 @@ pub struct Stats {
     rotate_at: AtomicU64,
     /// Held by whoever ends a period or sums up; never by a call that would have to wait for it.
     reading: Mutex<()>,
+    times_all: bool,
 }
 
 // Two shards in one cache line would share what they are there to keep apart; 128 because the
@@ -46,16 +63,10 @@ pub struct Stats {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Shard {
+    sampler: Sampler,
     counters: Counters<AtomicU64>,
     /// Empty until the first call is recorded: an idle shard costs no memory.
     periods: OnceLock<Box<[Period; 2]>>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Counters<T> {
-    outcomes: [T; Outcome::ALL.len()],
-    enforced: [T; RejectionKind::ALL.len()],
-    shadowed: [T; RejectionKind::ALL.len()],
 }
 
 #[derive(Debug, Default)]
@@ -80,7 +91,50 @@ impl Stats {
             current: AtomicUsize::new(0),
             rotate_at: AtomicU64::new(0),
             reading: Mutex::new(()),
+            times_all: false,
         }
+    }
+
+    /// Times every call, however many there are.
+    #[must_use]
+    pub const fn timing_all(mut self) -> Self {
+        self.times_all = true;
+        self
+    }
+
+    /// Begins a call that was admitted at once; `now` is asked only if its time is taken.
+    ///
+    /// It is if it `must` be, or if its turn has come.
+    #[inline(always)]
+    pub fn begin(&self, must: bool, now: impl FnOnce() -> Timestamp) -> Begun {
+        match self.shard() {
+            Some(shard) if !must => {
+                if shard.sampler.skips() {
+                    Begun::UNTIMED
+                } else {
+                    self.sample(shard, now())
+                }
+            }
+            _ => Begun::at(now()),
+        }
+    }
+
+    #[inline(never)]
+    fn sample(&self, shard: &Shard, now: Timestamp) -> Begun {
+        if self.times_all {
+            Begun::at(now)
+        } else {
+            shard.sampler.take(now)
+        }
+    }
+
+    /// Records one call that was begun by [`begin`](Self::begin), timed, and is over.
+    pub fn record_timed(&self, begun: Begun, ended: Timestamp, outcome: Outcome) {
+        let (Some(started), Some(shard)) = (begun.started(), self.shard()) else {
+            return self.count(outcome);
+        };
+        let ran = ended.as_nanos().saturating_sub(started.as_nanos());
+        self.ended(shard, ended, ran, begun.weight(), outcome);
     }
 
     /// Records one call that was refused, or is over.
@@ -92,7 +146,7 @@ impl Stats {
         }
         let made = call.was_made();
         match call.outcome {
-            Some(outcome) if made => self.ended(shard, now, nanos(call.ran), outcome),
+            Some(outcome) if made => self.ended(shard, now, nanos(call.ran), 1, outcome),
             // Given up in line: it has an end, and no latency. A sample of nothing would make a compartment
             // look the better the more it is overloaded.
             Some(outcome) => shard.counters.ended(outcome),
@@ -108,7 +162,7 @@ impl Stats {
     pub fn record_admitted(&self, started: Timestamp, ended: Timestamp, outcome: Outcome) {
         if let Some(shard) = self.shard() {
             let ran = ended.as_nanos().saturating_sub(started.as_nanos());
-            self.ended(shard, ended, ran, outcome);
+            self.ended(shard, ended, ran, 1, outcome);
         }
     }
 
@@ -129,17 +183,17 @@ impl Stats {
     }
 
     #[inline]
-    fn ended(&self, shard: &Shard, now: Timestamp, ran: u64, outcome: Outcome) {
+    fn ended(&self, shard: &Shard, now: Timestamp, ran: u64, weight: u32, outcome: Outcome) {
         shard.counters.ended(outcome);
         self.rotate(now);
-        self.period(shard).latency.count(ran);
+        self.period(shard).latency.count(ran, weight);
     }
 
     #[cold]
     fn waited(&self, shard: &Shard, now: Timestamp, call: &Call, made: bool) {
         self.rotate(now);
         let period = self.period(shard);
-        period.wait.count(nanos(call.waited));
+        period.wait.count(nanos(call.waited), 1);
         if !made {
             // Its wait belongs to the picture of the queue all the same.
             let not_made = &period.not_made_after_waiting;
@@ -241,107 +295,6 @@ impl Default for Stats {
     }
 }
 
-impl Counters<AtomicU64> {
-    #[inline]
-    fn ended(&self, outcome: Outcome) {
-        if let Some(count) = self.outcomes.get(outcome.index()) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    #[inline]
-    fn refused(&self, kind: RejectionKind, enforced: bool) {
-        let table = if enforced {
-            &self.enforced
-        } else {
-            &self.shadowed
-        };
-        if let Some(count) = table.get(kind.index()) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Counters<u64> {
-    fn add(&mut self, other: &Counters<AtomicU64>) {
-        let pairs = [
-            (&mut self.outcomes[..], &other.outcomes[..]),
-            (&mut self.enforced[..], &other.enforced[..]),
-            (&mut self.shadowed[..], &other.shadowed[..]),
-        ];
-        for (sum, other) in pairs {
-            for (sum, other) in sum.iter_mut().zip(other) {
-                *sum += other.load(Ordering::Relaxed);
-            }
-        }
-    }
-}
-
-/// Counts of durations, log-linear: 128 buckets for each power of two, so that a bucket is never wider
-/// than one per cent of what is in it.
-#[derive(Debug)]
-struct Buckets(Box<[AtomicU32; BUCKETS]>);
-
-/// A duration is counted in units of 1.024 µs: a shift instead of a division.
-const UNIT_BITS: u32 = 10;
-/// A duration of more units than these (73 minutes) is counted as that long.
-const MOST_UNITS: u64 = u32::MAX as u64;
-const LINEAR_BITS: u32 = 7;
-const BUCKETS: usize = ((32 - LINEAR_BITS as usize) + 1) << LINEAR_BITS;
-
-impl Buckets {
-    /// Counts a duration in its bucket.
-    #[inline]
-    fn count(&self, nanos: u64) {
-        let units = nanos >> UNIT_BITS;
-        // Below 256 units a bucket is one unit wide; from there its width doubles with each power of two.
-        let width_bits = 63 - LINEAR_BITS - (units | 1 << LINEAR_BITS).leading_zeros();
-        let index = (u64::from(width_bits) << LINEAR_BITS) + (units >> width_bits);
-        match usize::try_from(index).map(|index| self.0.get(index)) {
-            Ok(Some(bucket)) => bucket.fetch_add(1, Ordering::Relaxed),
-            _ => self.count_longest(),
-        };
-    }
-
-    #[cold]
-    fn count_longest(&self) -> u32 {
-        let [.., longest] = &*self.0;
-        longest.fetch_add(1, Ordering::Relaxed)
-    }
-
-    fn clear(&self) {
-        for bucket in self.0.iter() {
-            bucket.store(0, Ordering::Relaxed);
-        }
-    }
-
-    fn add_to(&self, histogram: &mut Histogram<u64>) {
-        for (index, bucket) in (0_u64..).zip(self.0.iter()) {
-            let count = bucket.load(Ordering::Relaxed);
-            if count > 0 {
-                let width_bits = (index >> LINEAR_BITS).saturating_sub(1);
-                let units = (index - (width_bits << LINEAR_BITS)) << width_bits;
-                histogram.saturating_record_n(units, count.into());
-            }
-        }
-    }
-}
-
-impl Default for Buckets {
-    fn default() -> Self {
-        Self(Box::new([const { AtomicU32::new(0) }; BUCKETS]))
-    }
-}
-
-#[expect(
-    clippy::expect_used,
-    reason = "the bounds are constants that hdrhistogram accepts; the tests make one"
-)]
-fn histogram() -> Histogram<u64> {
-    // Two digits make the very buckets that are added up here.
-    Histogram::new_with_bounds(1, MOST_UNITS, 2).expect("constant bounds are valid")
-}
-
 /// A small number for the calling thread, the same for all handles.
 #[inline]
 fn thread_index() -> usize {
@@ -358,153 +311,6 @@ fn thread_index() -> usize {
             index.get()
         })
         .unwrap_or(0)
-}
-
-/// What [`Stats`] knew at one moment.
-#[derive(Clone, Debug, Default)]
-pub struct StatsSnapshot {
-    counters: Counters<u64>,
-    /// How long admitted calls ran, to the end of their response body.
-    pub latency: Distribution,
-    /// How long calls waited for the verdict, those that did not wait included.
-    pub wait: Distribution,
-}
-
-impl StatsSnapshot {
-    /// Calls that were made and ended so.
-    #[must_use]
-    pub fn outcome(&self, outcome: Outcome) -> u64 {
-        self.counters
-            .outcomes
-            .get(outcome.index())
-            .copied()
-            .unwrap_or(0)
-    }
-
-    /// Calls that were made and are over.
-    #[must_use]
-    pub fn ended(&self) -> u64 {
-        self.counters.outcomes.iter().sum()
-    }
-
-    /// Calls refused for that reason.
-    #[must_use]
-    pub fn enforced(&self, kind: RejectionKind) -> u64 {
-        self.counters
-            .enforced
-            .get(kind.index())
-            .copied()
-            .unwrap_or(0)
-    }
-
-    /// Calls that would have been refused for that reason, had the mode been to enforce.
-    #[must_use]
-    pub fn shadowed(&self, kind: RejectionKind) -> u64 {
-        self.counters
-            .shadowed
-            .get(kind.index())
-            .copied()
-            .unwrap_or(0)
-    }
-
-    /// Calls refused.
-    #[must_use]
-    pub fn refused(&self) -> u64 {
-        self.counters.enforced.iter().sum()
-    }
-
-    /// Calls that the layer found refusable, whether or not it acted on it.
-    #[must_use]
-    pub fn detected(&self) -> u64 {
-        self.refused() + self.counters.shadowed.iter().sum::<u64>()
-    }
-
-    /// The fields of a [`Snapshot`](crate::Snapshot): outcomes, refusals by reason (those that
-    /// happened), latency and wait.
-    #[must_use]
-    pub fn fields(&self) -> Vec<(&'static str, Value)> {
-        let by_reason = |count: &dyn Fn(RejectionKind) -> u64| {
-            Value::Map(
-                RejectionKind::ALL
-                    .into_iter()
-                    .map(|kind| (kind.as_str(), count(kind)))
-                    .filter(|(_, count)| *count > 0)
-                    .map(|(reason, count)| (reason, Value::Count(count)))
-                    .collect(),
-            )
-        };
-        vec![
-            (
-                "outcomes",
-                Value::Map(
-                    Outcome::ALL
-                        .into_iter()
-                        .map(|outcome| (outcome.as_str(), Value::Count(self.outcome(outcome))))
-                        .collect(),
-                ),
-            ),
-            ("detected", Value::Count(self.detected())),
-            ("enforced", Value::Count(self.refused())),
-            ("enforced_by_reason", by_reason(&|kind| self.enforced(kind))),
-            ("shadowed_by_reason", by_reason(&|kind| self.shadowed(kind))),
-            ("latency", self.latency.value()),
-            ("wait", self.wait.value()),
-        ]
-    }
-}
-
-/// The shape of many durations. All zero when nothing was recorded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct Distribution {
-    /// How many were recorded.
-    pub count: u64,
-    /// Half were shorter.
-    pub p50: Duration,
-    /// Nine in ten were shorter.
-    pub p90: Duration,
-    /// Ninety-nine in a hundred were shorter.
-    pub p99: Duration,
-    /// All but one in a thousand were shorter.
-    pub p999: Duration,
-    /// The longest.
-    pub max: Duration,
-}
-
-impl Distribution {
-    fn of(histogram: &Histogram<u64>) -> Self {
-        let at = |quantile| time_of(histogram.value_at_quantile(quantile));
-        Self {
-            count: histogram.len(),
-            p50: at(0.5),
-            p90: at(0.9),
-            p99: at(0.99),
-            p999: at(0.999),
-            max: time_of(histogram.max()),
-        }
-    }
-
-    /// As a value of a [`Snapshot`](crate::Snapshot).
-    #[must_use]
-    pub fn value(&self) -> Value {
-        Value::Map(vec![
-            ("count", Value::Count(self.count)),
-            ("p50", Value::Time(self.p50)),
-            ("p90", Value::Time(self.p90)),
-            ("p99", Value::Time(self.p99)),
-            ("p99.9", Value::Time(self.p999)),
-            ("max", Value::Time(self.max)),
-        ])
-    }
-}
-
-/// The longest time that is counted as so many units; less than one unit is as good as none.
-fn time_of(units: u64) -> Duration {
-    if units == 0 {
-        Duration::ZERO
-    } else {
-        Duration::from_nanos(((units + 1) << UNIT_BITS) - 1)
-    }
 }
 
 #[cfg(test)]
@@ -555,7 +361,7 @@ mod tests {
             let ran = Duration::from_nanos(nanos);
             stats.record(at(1), &call(ran, Duration::ZERO));
             let max = stats.snapshot(at(1)).latency.max;
-            let unit = Duration::from_nanos(1 << UNIT_BITS);
+            let unit = Duration::from_nanos(1 << buckets::UNIT_BITS);
             let exact = if ran < unit { Duration::ZERO } else { ran };
             assert!(max >= exact, "{ran:?} as {max:?}");
             assert!(max - exact <= unit.max(ran / 100), "{ran:?} as {max:?}");
@@ -667,6 +473,40 @@ mod tests {
         assert_eq!(snapshot.refused(), 1);
         assert_eq!(snapshot.shadowed(RejectionKind::Full), 2);
         assert_eq!(snapshot.ended(), 2);
+    }
+
+    #[test]
+    fn of_many_calls_a_few_are_timed_and_stand_for_the_rest() {
+        let stats = Stats::new();
+        let mut read = 0_u32;
+        for call in 0..100_000_u64 {
+            let now = at(1) + Duration::from_nanos(call * 1_009);
+            let begun = stats.begin(false, || {
+                read += 1;
+                now
+            });
+            // One in a hundred takes a second.
+            let ran = Duration::from_millis(if call % 100 == 0 { 1_000 } else { 10 });
+            stats.record_timed(begun, now + ran, Outcome::Success);
+        }
+        assert!((5_000..8_000).contains(&read), "{read}");
+        let snapshot = stats.snapshot(at(2));
+        assert_eq!(snapshot.outcome(Outcome::Success), 100_000);
+        let latency = snapshot.latency;
+        assert!((99_970..=100_000).contains(&latency.count), "{latency:?}");
+        assert!(close(latency.p90, Duration::from_millis(10)), "{latency:?}");
+        assert!(close(latency.p999, Duration::from_secs(1)), "{latency:?}");
+    }
+
+    #[test]
+    fn all_calls_are_timed_where_somebody_wants_that() {
+        for (stats, must) in [(Stats::new().timing_all(), false), (Stats::new(), true)] {
+            for _ in 0..1_000 {
+                let begun = stats.begin(must, || at(1));
+                stats.record_timed(begun, at(2), Outcome::Failure);
+            }
+            assert_eq!(stats.snapshot(at(2)).latency.count, 1_000);
+        }
     }
 
     #[test]
