@@ -12,10 +12,11 @@ use http_body::{Body, SizeHint};
 use crate::InspectedBody;
 use crate::call::{Call, Refused};
 use crate::config::OverLimit;
-use crate::exam::{Exam, Step, Stop};
-use crate::feed::{Feed, Next};
+use crate::exam::{Step, Stop};
+use crate::feed::Feed;
 use crate::inspected::Tail;
 use crate::kept::Kept;
+use crate::pace::Pace;
 
 /// Reads the body as far as it is looked at, then runs phase 4 in slices.
 pub(crate) struct Answer<B: Body> {
@@ -23,6 +24,7 @@ pub(crate) struct Answer<B: Body> {
     kept: Kept,
     feed: Feed,
     shown: usize,
+    pace: Pace,
     limit: (usize, OverLimit),
     judge: Judge,
     reads: bool,
@@ -60,6 +62,7 @@ where
             kept: Kept::default(),
             feed: Feed::default(),
             shown: 0,
+            pace: Pace::default(),
             limit,
             judge,
             reads: true,
@@ -75,11 +78,15 @@ where
         if stop.is_none()
             && let Some(exam) = self.rest.as_mut().and_then(|rest| rest.call.exam.as_mut())
         {
-            match exam.timed(Exam::answer_slice, 4) {
+            let step = match self.pace.share() {
+                Some(share) => exam.timed(|exam| exam.answer_slice(share), 4),
+                None => Step::More,
+            };
+            match step {
                 Step::Pass => {}
                 Step::Stop(stopped) => stop = Some(stopped),
                 Step::More => {
-                    cx.waker().wake_by_ref();
+                    self.pace.rest(cx);
                     return Poll::Pending;
                 }
             }
@@ -115,27 +122,25 @@ where
             return Poll::Ready(None);
         };
         loop {
-            match self.feed.next() {
-                Ok(Next::Rest) => {
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
+            if self.pace.share().is_none() {
+                self.pace.rest(cx);
+                return Poll::Pending;
+            }
+            // Nothing is decoded here, so nothing can be wrong with it.
+            if let Ok(Some(piece)) = self.feed.next() {
+                Pace::spend_on_parsing(piece.len());
+                // The rules have the same limit, and are told that there is more (`OUTBOUND_DATA_ERROR`).
+                let stopped = exam.answer_body(piece);
+                if stopped.is_some() {
+                    return Poll::Ready(stopped);
                 }
-                Ok(Next::Piece(piece)) => {
-                    // The rules have the same limit, and are told that there is more (`OUTBOUND_DATA_ERROR`).
-                    let stopped = exam.answer_body(piece);
-                    if stopped.is_some() {
-                        return Poll::Ready(stopped);
-                    }
-                    self.shown = self.shown.saturating_add(piece.len());
-                    if self.shown > limit {
-                        let refuses = over == OverLimit::Refuse;
-                        let kind = RejectionKind::Withheld;
-                        return Poll::Ready(refuses.then(|| Stop::at_limit(kind, 4)));
-                    }
-                    continue;
+                self.shown = self.shown.saturating_add(piece.len());
+                if self.shown > limit {
+                    let refuses = over == OverLimit::Refuse;
+                    let kind = RejectionKind::Withheld;
+                    return Poll::Ready(refuses.then(|| Stop::at_limit(kind, 4)));
                 }
-                // Nothing is decoded here, so nothing can be wrong with it.
-                Ok(Next::Nothing) | Err(_) => {}
+                continue;
             }
             let Tail::Open(body) = &mut rest.body else {
                 return Poll::Ready(None);

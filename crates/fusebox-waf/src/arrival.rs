@@ -16,9 +16,10 @@ use crate::call::{Call, Refused};
 use crate::config::OverLimit;
 use crate::decode::{DecodeError, Decoder};
 use crate::exam::{Exam, Step, Stop};
-use crate::feed::{Feed, Next};
+use crate::feed::Feed;
 use crate::inspected::Tail;
 use crate::kept::Kept;
+use crate::pace::Pace;
 use crate::ruleset::Shared;
 
 /// Reads the body as far as it is looked at, then runs phase 2 in slices.
@@ -34,6 +35,7 @@ pub(crate) struct Arrival<S, R: Body> {
     feed: Feed,
     /// How much the rules were shown.
     shown: usize,
+    pace: Pace,
     reads: bool,
     /// Made when the body lets wait for the first time.
     timer: Option<Pin<Box<Sleep>>>,
@@ -92,6 +94,7 @@ where
             exam: Some(exam),
             kept: Kept::default(),
             shown: 0,
+            pace: Pace::default(),
             feed: match reads {
                 Reads::Nothing => Feed::default(),
                 Reads::Body(decoder) => Feed::decoding(decoder),
@@ -111,11 +114,15 @@ where
         if stop.is_none()
             && let Some(exam) = &mut self.exam
         {
-            match exam.timed(Exam::request_slice, 2) {
+            let step = match self.pace.share() {
+                Some(share) => exam.timed(|exam| exam.request_slice(share), 2),
+                None => Step::More,
+            };
+            match step {
                 Step::Pass => {}
                 Step::Stop(stopped) => stop = Some(stopped),
                 Step::More => {
-                    cx.waker().wake_by_ref();
+                    self.pace.rest(cx);
                     return Poll::Pending;
                 }
             }
@@ -140,14 +147,16 @@ where
         };
         let limits = &self.shared.limits;
         loop {
+            if self.pace.share().is_none() {
+                self.pace.rest(cx);
+                return Poll::Pending;
+            }
+            let refuses = limits.over_request == OverLimit::Refuse;
             match self.feed.next() {
                 Err(DecodeError::Malformed) => return Poll::Ready(Some(Stop::undecodable())),
                 Err(DecodeError::Bomb) => return Poll::Ready(Some(TOO_LARGE)),
-                Ok(Next::Rest) => {
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-                Ok(Next::Piece(piece)) => {
+                Ok(Some(piece)) => {
+                    Pace::spend_on_parsing(piece.len());
                     // The rules have the same limit, and are told that there is more (`INBOUND_DATA_ERROR`).
                     let stopped = exam.body(piece);
                     if stopped.is_some() {
@@ -155,17 +164,15 @@ where
                     }
                     self.shown = self.shown.saturating_add(piece.len());
                     if self.shown > limits.request {
-                        let refuses = limits.over_request == OverLimit::Refuse;
                         return Poll::Ready(refuses.then_some(TOO_LARGE));
                     }
                     continue;
                 }
                 // Coded, it may be longer than what comes out of it.
-                Ok(Next::Nothing) if self.kept.length() > limits.request => {
-                    let refuses = limits.over_request == OverLimit::Refuse;
+                Ok(None) if self.kept.length() > limits.request => {
                     return Poll::Ready(refuses.then_some(TOO_LARGE));
                 }
-                Ok(Next::Nothing) => {}
+                Ok(None) => {}
             }
             let Tail::Open(body) = &mut rest.body else {
                 break;

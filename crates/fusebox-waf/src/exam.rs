@@ -16,10 +16,9 @@ use tokio::time::Instant;
 use crate::config::{Compressed, OverLimit, OverTime};
 use crate::decode::{Coding, Decoder};
 use crate::incident::{Decision, Finding, Incident};
+use crate::pace::Pace;
 use crate::ruleset::Shared;
 
-/// About a millisecond of work: what other tasks of the thread wait for at most.
-const SLICE: u64 = 256 << 10;
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longer than any id in use; what is longer is not repeated.
 const LONGEST_ID: usize = 64;
@@ -164,9 +163,9 @@ impl Exam {
         self.tx.request_body(bytes).as_ref().map(Stop::of)
     }
 
-    /// Phase 2, a slice of it.
-    pub(crate) fn request_slice(&mut self) -> Step {
-        Self::step(self.tx.end_request_body_slice(SLICE))
+    /// Phase 2, so much of it.
+    pub(crate) fn request_slice(&mut self, work: u64) -> Step {
+        Self::step(self.tx.end_request_body_slice(work))
     }
 
     fn step(slice: Slice) -> Step {
@@ -179,9 +178,10 @@ impl Exam {
 
     /// A slice that counts towards the time budget.
     pub(crate) fn timed(&mut self, slice: impl FnOnce(&mut Self) -> Step, phase: u8) -> Step {
-        let start = Instant::now();
+        let (start, before) = (Instant::now(), self.tx.work());
         let step = slice(self);
         self.spent += start.elapsed();
+        Pace::spend(self.tx.work() - before);
         match step {
             Step::More if self.spent > self.shared.limits.budget => {
                 match self.shared.limits.over_time {
@@ -227,9 +227,9 @@ impl Exam {
         self.tx.response_body(bytes).as_ref().map(Stop::of)
     }
 
-    /// Phase 4, a slice of it.
-    pub(crate) fn answer_slice(&mut self) -> Step {
-        Self::step(self.tx.end_response_body_slice(SLICE))
+    /// Phase 4, so much of it.
+    pub(crate) fn answer_slice(&mut self, work: u64) -> Step {
+        Self::step(self.tx.end_response_body_slice(work))
     }
 
     /// What the rules would have stopped, if `SecRuleEngine` only detects.

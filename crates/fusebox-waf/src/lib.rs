@@ -54,8 +54,12 @@
 //! | `application/octet-stream`, images, sound, video; gRPC; tunnels | streams, without a look |
 //! | that breaks off | inspected as far as it came, then handed on with its error |
 //!
-//! Reading and inspection run in slices of at most about a millisecond and let other tasks run between them. `Expect: 100-continue` is answered by
-//! the server when the body is first asked for, which is after the head was admitted.
+//! Reading and inspection run in slices, and the runtime looks at its timers between them: with the built-in rules and bodies of
+//! 100 KiB no slice takes more than some two milliseconds of a thread, and no timer of another task is later than five, also on a
+//! runtime of one thread that inspects twenty such requests at a time. What cannot be taken apart is one look at all values of a
+//! request, and one rule.
+//!
+//! `Expect: 100-continue` is answered by the server when the body is first asked for, which is after the head was admitted.
 //!
 //! Responses are inspected on request: [`RulesetBuilder::responses`].
 //!
@@ -118,6 +122,7 @@ mod incident;
 mod inspected;
 mod kept;
 mod layer;
+mod pace;
 mod refusal;
 mod ruleset;
 mod service;

@@ -12,6 +12,7 @@ use crate::call::Call;
 use crate::exam::{Exam, Look, Step};
 use crate::future::{How, ResponseFuture, State};
 use crate::layer::Custom;
+use crate::pace::{Pace, SHARE};
 use crate::{InspectedBody, Ruleset};
 
 /// An HTTP service behind a firewall. See [`WafLayer`](crate::WafLayer).
@@ -56,10 +57,11 @@ where
                     return self.call_later(request, how, call, exam, reads);
                 }
                 // By far the most: there is no body, and the rest of the rules are done within one slice.
-                Look::Past => match exam.request_slice() {
+                Look::Past => match exam.request_slice(SHARE) {
                     Step::Pass => {}
                     Step::Stop(stopped) => stop = Some(stopped),
                     Step::More => {
+                        Pace::spend(SHARE);
                         return self.call_later(request, how, call, exam, Reads::Nothing);
                     }
                 },
