@@ -4,7 +4,7 @@ use fusebox_core::{
     Call as Told, EventKind, Outcome, RejectionKind, Timestamp, Verdict, stats::Begun,
 };
 
-use crate::{compartment::Shared, key::Share};
+use crate::{key::Share, shared::Shared};
 
 /// A call under way: its slot, and the one event that tells how it ended.
 ///
@@ -101,12 +101,14 @@ impl Call {
     }
 
     /// Whether its end has been told, or it was [taken](Self::take).
+    #[cfg(feature = "http")]
     #[inline]
     pub(crate) const fn is_over(&self) -> bool {
         matches!(self.held, Held::Over)
     }
 
     /// The call, out of a place that has to stay behind.
+    #[cfg(feature = "http")]
     #[inline]
     pub(crate) const fn take(&mut self) -> Self {
         Self {

@@ -1,23 +1,17 @@
-use std::{
-    sync::{Arc, Once},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use fusebox_core::{
-    Call as Told, CallError, Change, EventKind, LayerKind, Live, Mode, ModeCell, Name, Outcome,
-    Rejection, RejectionKind, Reporter, Snapshot, Timestamp, Verdict, stats::Begun, time::Clock,
+    CallError, Change, EventKind, Live, Mode, Name, Outcome, Rejection, RejectionKind,
 };
-use tokio::{
-    sync::Notify,
-    time::{Instant, timeout_at},
-};
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    CompartmentBuilder, CompartmentSnapshot, ConfigError, KeysSnapshot, Slot,
+    CompartmentBuilder, CompartmentSnapshot, ConfigError, Slot,
     call::Call,
     config::within,
-    engine::{Entry, MOST_SLOTS, NoShare, Queue, Shares, Slots},
-    key::{Key, Share},
+    engine::{Entry, MOST_SLOTS, Queue, Shares},
+    key::Key,
+    shared::{Admission, Shared},
     threads::{Task, Threads},
     waiting::Waiting,
 };
@@ -47,33 +41,6 @@ pub struct Compartment {
     shared: Arc<Shared>,
 }
 
-/// The state behind every clone.
-pub(crate) struct Shared {
-    pub(crate) slots: Slots,
-    pub(crate) clock: Clock,
-    pub(crate) reporter: Reporter,
-    pub(crate) drained: Notify,
-    pub(crate) shares: Option<Shares>,
-    /// Whether it was said that a layer has shares and no keys.
-    undivided: Once,
-    threads: Option<Threads>,
-    mode: ModeCell,
-    // Only the HTTP flavour knows of bodies.
-    #[cfg(feature = "http")]
-    hold_until: crate::HoldUntil,
-    retry_after: Option<Duration>,
-}
-
-/// What a call gets that wants in.
-pub(crate) enum Admission {
-    /// A slot, or leave to pass without one.
-    Admitted(Call),
-    /// A place in line.
-    Queued(Waiting),
-    /// Nothing. The event has been told.
-    Refused(Rejection),
-}
-
 /// What a caller gets that wants to wait for a slot before it has a request.
 pub(crate) enum Reservation {
     /// A slot, or leave to pass without one.
@@ -97,25 +64,10 @@ impl Compartment {
         threads: Option<Threads>,
         shares: Option<Shares>,
     ) -> Self {
-        let mut reporter = Reporter::new(LayerKind::Bulkhead, settings.name, settings.observers);
-        if settings.time_every_call {
-            reporter = reporter.timing_all();
-        }
-        let shared = Arc::new(Shared {
-            slots: Slots::new(slots, queue),
-            clock: Clock::new(),
-            reporter,
-            drained: Notify::new(),
-            shares,
-            undivided: Once::new(),
-            threads,
-            mode: ModeCell::new(settings.mode),
-            #[cfg(feature = "http")]
-            hold_until: settings.hold_until,
-            retry_after: settings.retry_after,
-        });
+        let registration = settings.registration.clone();
+        let shared = Arc::new(Shared::new(settings, slots, queue, threads, shares));
         let listed: Arc<dyn Live> = shared.clone();
-        settings.registration.list(Arc::downgrade(&listed));
+        registration.list(Arc::downgrade(&listed));
         Self { shared }
     }
 
@@ -430,164 +382,6 @@ impl Compartment {
     #[inline(never)]
     pub(crate) fn without_a_slot(&self) -> Admission {
         self.shared.without_a_slot()
-    }
-}
-
-impl Shared {
-    /// Gives a slot back.
-    #[inline]
-    pub(crate) fn leave(&self) {
-        if self.slots.leave(|| self.clock.now()) {
-            self.drained.notify_waiters();
-        }
-    }
-
-    /// Gives the slot of a call back that got it at once, and tells how it ended.
-    #[inline(always)]
-    pub(crate) fn end(&self, begun: Begun, outcome: Outcome) {
-        self.leave();
-        self.reporter.end(begun, || self.clock.now(), outcome);
-    }
-
-    /// No slot was free: wait, refuse, or let through in shadow mode.
-    #[inline]
-    fn without_a_slot(self: &Arc<Self>) -> Admission {
-        if self.lets_through() {
-            return Admission::Admitted(self.shadow(RejectionKind::Full));
-        }
-        let now = || self.clock.now();
-        match self.slots.enter(now) {
-            Entry::Full => Admission::Refused(self.refuse_at_once(RejectionKind::Full)),
-            Entry::Closed => Admission::Refused(self.refuse_at_once(RejectionKind::ShuttingDown)),
-            Entry::Admitted => Admission::Admitted(Call::admitted(self.clone())),
-            Entry::Queued(place) => Admission::Queued(Waiting::bounded(self.clone(), place, now())),
-        }
-    }
-
-    /// Nobody is to wait.
-    fn refuse_or_shadow(self: &Arc<Self>, kind: RejectionKind) -> Result<Call, Rejection> {
-        if self.lets_through() {
-            Ok(self.shadow(kind))
-        } else if self.slots.is_closed() {
-            Err(self.refuse_at_once(RejectionKind::ShuttingDown))
-        } else {
-            Err(self.refuse_at_once(kind))
-        }
-    }
-
-    /// Whether a call that is to be refused is let in all the same.
-    ///
-    /// Not into a closed compartment: whoever drains it waits for the calls to stop coming.
-    fn lets_through(&self) -> bool {
-        !self.mode.enforces_next() && !self.slots.is_closed()
-    }
-
-    fn share(self: &Arc<Self>, key: Option<Key>) -> Result<Share, RejectionKind> {
-        let key = key.ok_or(RejectionKind::Unidentified)?;
-        if let Some(shares) = &self.shares {
-            shares.enter(key.bits()).map_err(|none| match none {
-                NoShare::Full => RejectionKind::Full,
-                NoShare::TooManyKeys => RejectionKind::TooManyKeys,
-            })?;
-        }
-        Ok(Share::new(self.clone(), key))
-    }
-
-    #[cold]
-    fn shadow(self: &Arc<Self>, kind: RejectionKind) -> Call {
-        Call::shadowed(self.clone(), self.clock.now(), kind)
-    }
-
-    /// Tells a refusal of a call that did not wait and returns it.
-    #[inline]
-    fn refuse_at_once(&self, kind: RejectionKind) -> Rejection {
-        self.reporter.report_refused(|| self.clock.now(), kind);
-        self.rejection(kind)
-    }
-
-    /// Tells a refusal and returns it.
-    #[inline]
-    pub(crate) fn refuse(
-        &self,
-        kind: RejectionKind,
-        now: Timestamp,
-        waited: Duration,
-    ) -> Rejection {
-        let told = Told {
-            verdict: Verdict::Refused {
-                kind,
-                enforced: true,
-            },
-            outcome: None,
-            waited,
-            ran: Duration::ZERO,
-        };
-        self.tell(now, told);
-        self.rejection(kind)
-    }
-
-    #[inline]
-    pub(crate) fn tell(&self, now: Timestamp, told: Told) {
-        self.reporter.report(now, EventKind::Call(told));
-    }
-
-    #[inline]
-    pub(crate) fn rejection(&self, kind: RejectionKind) -> Rejection {
-        let policy = self.reporter.policy().clone();
-        let rejection = Rejection::new(LayerKind::Bulkhead, policy, kind);
-        match self.retry_after {
-            Some(after) => rejection.with_retry_after(after),
-            None => rejection,
-        }
-    }
-
-    fn look(&self) -> CompartmentSnapshot {
-        let number = |count| usize::try_from(count).unwrap_or(usize::MAX);
-        let queue = self.slots.queue();
-        CompartmentSnapshot {
-            name: self.reporter.policy().clone(),
-            mode: self.mode.get(),
-            slots: number(self.slots.limit()),
-            in_flight: number(self.slots.in_flight()),
-            queue_length: number(queue.length),
-            max_wait: queue.max_wait,
-            waiting: number(self.slots.waiting()),
-            closed: self.slots.is_closed(),
-            keys: self.shares.as_ref().map(|shares| KeysSnapshot {
-                slots_per_key: number(shares.per_key()),
-                max_keys: shares.most_keys(),
-                active: shares.active(),
-            }),
-            stats: self.reporter.stats(self.clock.now()),
-        }
-    }
-}
-
-impl Live for Shared {
-    fn layer(&self) -> LayerKind {
-        LayerKind::Bulkhead
-    }
-
-    fn name(&self) -> Name {
-        self.reporter.policy().clone()
-    }
-
-    fn snapshot(&self) -> Snapshot {
-        self.look().into()
-    }
-
-    fn mode(&self) -> Mode {
-        self.mode.get()
-    }
-
-    fn set_mode(&self, mode: Mode) {
-        let from = self.mode.get();
-        self.mode.set(mode);
-        let to = self.mode.get();
-        if from != to {
-            let change = EventKind::Change(Change::Mode { from, to });
-            self.reporter.report(self.clock.now(), change);
-        }
     }
 }
 

@@ -3,7 +3,7 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use crate::compartment::Shared;
+use crate::shared::Shared;
 
 /// Whose request it is: a tenant, a client, a partner.
 ///

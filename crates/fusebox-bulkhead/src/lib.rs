@@ -124,6 +124,8 @@ pub mod plain;
 #[cfg(feature = "http")]
 mod service;
 #[cfg(feature = "tower")]
+mod shared;
+#[cfg(feature = "tower")]
 mod slot;
 #[cfg(feature = "tower")]
 mod snapshot;

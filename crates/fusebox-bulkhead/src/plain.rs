@@ -11,11 +11,8 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
-    Compartment, ConfigError, Everyone, Key, KeyOf, Whose,
-    call::Call,
-    compartment::{Admission, outcome},
-    threads::Task,
-    waiting::Queued,
+    Compartment, ConfigError, Everyone, Key, KeyOf, Whose, call::Call, compartment::outcome,
+    shared::Admission, threads::Task, waiting::Queued,
 };
 
 /// Puts services of any kind into a compartment. Made by [`Compartment::plain_layer`].
@@ -157,16 +154,36 @@ where
     }
 }
 
-impl<S: Clone, K> PlainBulkhead<S, K> {
+/// The calls that do not simply run right here, each compiled apart from those that do.
+///
+/// A trait, so that the bounds of all of them are said once.
+trait Aside<R> {
+    type Future;
+
+    /// On the threads of the compartment.
+    fn call_over_there(&mut self, request: R) -> Self::Future;
+
+    /// Wait, refuse, or let through in shadow mode.
+    fn call_without_a_slot(&mut self, request: R) -> Self::Future;
+
+    /// As one of its key's; `None` is nobody's.
+    fn call_as(&mut self, key: Option<Key>, request: R) -> Self::Future;
+
+    fn go_on(&mut self, admission: Admission, request: R) -> Self::Future;
+}
+
+impl<S, K, R> Aside<R> for PlainBulkhead<S, K>
+where
+    S: Service<R> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Response: Send + 'static,
+    S::Error: Send + 'static,
+    R: Send + 'static,
+{
+    type Future = ResponseFuture<S, R>;
+
     #[inline(never)]
-    fn call_over_there<R>(&mut self, request: R) -> ResponseFuture<S, R>
-    where
-        S: Service<R> + Send + 'static,
-        S::Future: Send + 'static,
-        S::Response: Send + 'static,
-        S::Error: Send + 'static,
-        R: Send + 'static,
-    {
+    fn call_over_there(&mut self, request: R) -> Self::Future {
         match self.compartment.enter() {
             Some(call) => State::begin(self.ready_one(), request, call, &self.compartment).into(),
             None => self.call_without_a_slot(request),
@@ -175,39 +192,18 @@ impl<S: Clone, K> PlainBulkhead<S, K> {
 
     #[cold]
     #[inline(never)]
-    fn call_without_a_slot<R>(&mut self, request: R) -> ResponseFuture<S, R>
-    where
-        S: Service<R> + Send + 'static,
-        S::Future: Send + 'static,
-        S::Response: Send + 'static,
-        S::Error: Send + 'static,
-        R: Send + 'static,
-    {
+    fn call_without_a_slot(&mut self, request: R) -> Self::Future {
         let admission = self.compartment.without_a_slot();
         self.go_on(admission, request)
     }
 
     #[inline(never)]
-    fn call_as<R>(&mut self, key: Option<Key>, request: R) -> ResponseFuture<S, R>
-    where
-        S: Service<R> + Send + 'static,
-        S::Future: Send + 'static,
-        S::Response: Send + 'static,
-        S::Error: Send + 'static,
-        R: Send + 'static,
-    {
+    fn call_as(&mut self, key: Option<Key>, request: R) -> Self::Future {
         let admission = self.compartment.enter_as(key);
         self.go_on(admission, request)
     }
 
-    fn go_on<R>(&mut self, admission: Admission, request: R) -> ResponseFuture<S, R>
-    where
-        S: Service<R> + Send + 'static,
-        S::Future: Send + 'static,
-        S::Response: Send + 'static,
-        S::Error: Send + 'static,
-        R: Send + 'static,
-    {
+    fn go_on(&mut self, admission: Admission, request: R) -> Self::Future {
         let state: State<S, R> = match admission {
             Admission::Refused(rejection) => Elsewhere::Refused(Some(rejection)).into(),
             Admission::Admitted(call) => {
@@ -220,7 +216,9 @@ impl<S: Clone, K> PlainBulkhead<S, K> {
         };
         state.into()
     }
+}
 
+impl<S: Clone, K> PlainBulkhead<S, K> {
     /// The instance that is ready; the next caller gets a clone, which has to become ready itself.
     fn ready_one(&mut self) -> S {
         let clone = self.inner.clone();

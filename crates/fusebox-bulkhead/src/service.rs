@@ -11,9 +11,9 @@ use tower_service::Service;
 
 use crate::{
     Compartment, Everyone, Key, KeyOf, ResponseBody, Whose,
-    compartment::Admission,
     future::{Elsewhere, How, ResponseFuture, State},
     layer::Custom,
+    shared::Admission,
     waiting::Queued,
 };
 
@@ -73,16 +73,36 @@ where
     }
 }
 
-impl<S: Clone, K> Bulkhead<S, K> {
+/// The calls that do not simply run right here, each compiled apart from those that do.
+///
+/// A trait, so that the bounds of all of them are said once.
+trait Aside<R> {
+    type Future;
+
+    /// On the threads of the compartment.
+    fn call_over_there(&mut self, request: R, how: How) -> Self::Future;
+
+    /// Wait, refuse, or let through in shadow mode.
+    fn call_without_a_slot(&mut self, request: R, how: How) -> Self::Future;
+
+    /// As one of its key's; `None` is nobody's.
+    fn call_as(&mut self, key: Option<Key>, request: R, how: How) -> Self::Future;
+
+    fn go_on(&mut self, admission: Admission, request: R, how: How) -> Self::Future;
+}
+
+impl<S, K, R, B> Aside<Request<R>> for Bulkhead<S, K>
+where
+    S: Service<Request<R>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+    R: Send + 'static,
+    B: Body<Data: From<Bytes> + Send, Error: Send> + Send + 'static,
+{
+    type Future = ResponseFuture<S, R, B>;
+
     #[inline(never)]
-    fn call_over_there<R, B>(&mut self, request: Request<R>, how: How) -> ResponseFuture<S, R, B>
-    where
-        S: Service<Request<R>, Response = Response<B>> + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Send + 'static,
-        R: Send + 'static,
-        B: Body<Data: From<Bytes> + Send, Error: Send> + Send + 'static,
-    {
+    fn call_over_there(&mut self, request: Request<R>, how: How) -> Self::Future {
         match self.compartment.enter() {
             Some(call) => {
                 let inner = self.ready_one();
@@ -95,53 +115,18 @@ impl<S: Clone, K> Bulkhead<S, K> {
 
     #[cold]
     #[inline(never)]
-    fn call_without_a_slot<R, B>(
-        &mut self,
-        request: Request<R>,
-        how: How,
-    ) -> ResponseFuture<S, R, B>
-    where
-        S: Service<Request<R>, Response = Response<B>> + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Send + 'static,
-        R: Send + 'static,
-        B: Body<Data: From<Bytes> + Send, Error: Send> + Send + 'static,
-    {
+    fn call_without_a_slot(&mut self, request: Request<R>, how: How) -> Self::Future {
         let admission = self.compartment.without_a_slot();
         self.go_on(admission, request, how)
     }
 
     #[inline(never)]
-    fn call_as<R, B>(
-        &mut self,
-        key: Option<Key>,
-        request: Request<R>,
-        how: How,
-    ) -> ResponseFuture<S, R, B>
-    where
-        S: Service<Request<R>, Response = Response<B>> + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Send + 'static,
-        R: Send + 'static,
-        B: Body<Data: From<Bytes> + Send, Error: Send> + Send + 'static,
-    {
+    fn call_as(&mut self, key: Option<Key>, request: Request<R>, how: How) -> Self::Future {
         let admission = self.compartment.enter_as(key);
         self.go_on(admission, request, how)
     }
 
-    fn go_on<R, B>(
-        &mut self,
-        admission: Admission,
-        request: Request<R>,
-        how: How,
-    ) -> ResponseFuture<S, R, B>
-    where
-        S: Service<Request<R>, Response = Response<B>> + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Send + 'static,
-        R: Send + 'static,
-        B: Body<Data: From<Bytes> + Send, Error: Send> + Send + 'static,
-    {
+    fn go_on(&mut self, admission: Admission, request: Request<R>, how: How) -> Self::Future {
         let state = match admission {
             Admission::Refused(rejection) => State::Elsewhere(Elsewhere::Refused(Some(rejection))),
             Admission::Admitted(call) => {
@@ -158,7 +143,9 @@ impl<S: Clone, K> Bulkhead<S, K> {
         };
         ResponseFuture { state, how }
     }
+}
 
+impl<S: Clone, K> Bulkhead<S, K> {
     /// The instance that is ready; the next caller gets a clone, which has to become ready itself.
     fn ready_one(&mut self) -> S {
         let clone = self.inner.clone();

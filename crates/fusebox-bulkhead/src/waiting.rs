@@ -11,9 +11,9 @@ use tokio::time::{Sleep, sleep_until};
 
 use crate::{
     call::Call,
-    compartment::Shared,
     engine::{Place, Waited},
     key::Share,
+    shared::Shared,
 };
 
 /// A call in line: ready when it has a slot, or when it is refused one.

@@ -8,7 +8,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::LimitedConnection;
-use crate::{Compartment, Slot, compartment::Admission};
+use crate::{Compartment, Slot, shared::Admission};
 
 /// Caps the open connections of a connector. Made by [`Compartment::connection_layer`].
 ///

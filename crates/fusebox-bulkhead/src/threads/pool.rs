@@ -231,11 +231,21 @@ fn could_start(threads: NonZeroUsize) -> io::Result<()> {
     let gate = Mutex::new(());
     thread::scope(|scope| {
         // Nobody leaves before everybody has come.
-        let _closed = lock(&gate);
-        (0..threads.get()).try_for_each(|_| {
+        let closed = lock(&gate);
+        let mut started = Vec::new();
+        let all = (0..threads.get()).try_for_each(|_| {
             let thread = thread::Builder::new();
-            thread.spawn_scoped(scope, || drop(lock(&gate))).map(drop)
-        })
+            started.push(thread.spawn_scoped(scope, || drop(lock(&gate)))?);
+            Ok(())
+        });
+        drop(closed);
+        // One by one, because a scope waits only for what they do: their stacks may still be there when it ends, and
+        // take the place of those that are to come.
+        for thread in started {
+            // It does nothing that could panic.
+            let _ = thread.join();
+        }
+        all
     })
 }
 
