@@ -13,7 +13,7 @@ use crate::{
     Compartment,
     call::Call,
     compartment::Reservation,
-    plain::{Elsewhere, ResponseFuture, State},
+    plain::future::{Elsewhere, ResponseFuture, State},
     waiting::Waiting,
 };
 

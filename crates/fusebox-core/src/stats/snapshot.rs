@@ -5,7 +5,7 @@ use hdrhistogram::Histogram;
 use super::{buckets::time_of, counters::Counters};
 use crate::{Outcome, RejectionKind, Value};
 
-/// What [`Stats`] knew at one moment.
+/// What [`Stats`](super::Stats) knew at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct StatsSnapshot {
     pub(super) counters: Counters<u64>,
