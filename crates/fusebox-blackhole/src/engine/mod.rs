@@ -10,7 +10,6 @@
 //! | `record` | what is known of one client: strikes, sentence, relapses |
 //! | `table` | the memory for all records: bounded, read without a lock |
 //! | `cells` | who is in: strikes, sentences, neighbours |
-//! | `ranges` | nested blocks, flattened |
 //! | `lists` | which published list an address is on |
 //! | `feed` | reads published lists, and refuses what cannot be one |
 //! | `door` | how many connections a client may have, and how fast |
@@ -27,7 +26,6 @@ mod lists;
 mod network;
 mod never;
 mod prison;
-mod ranges;
 mod record;
 mod table;
 mod terms;

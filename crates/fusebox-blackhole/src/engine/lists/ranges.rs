@@ -1,16 +1,16 @@
 //! Nested blocks as flat ranges, each with the answer of its longest prefix.
 
-/// A block or range: first address, last address, number.
-pub(super) type Block<K> = (K, K, u8);
+/// A block or range: first address, last address, what to say of it.
+pub(super) type Block<K> = (K, K, u16);
 
-/// Disjoint ranges in order, each with a number.
+/// Disjoint ranges in order, each with a tag.
 ///
-/// Firsts, lasts and numbers apart: a search looks at firsts alone.
+/// Firsts, lasts and tags apart: a search looks at firsts alone.
 #[derive(Debug)]
 pub(super) struct Ranges<K> {
     firsts: Box<[K]>,
     lasts: Box<[K]>,
-    numbers: Box<[u8]>,
+    tags: Box<[u16]>,
 }
 
 /// An address as a number.
@@ -34,30 +34,29 @@ macro_rules! address {
     )+};
 }
 
-address!(u32, u64, u128);
+address!(u32, u128);
 
 impl<K> Default for Ranges<K> {
     fn default() -> Self {
         Self {
             firsts: Box::default(),
             lasts: Box::default(),
-            numbers: Box::default(),
+            tags: Box::default(),
         }
     }
 }
 
 impl<K: Address> Ranges<K> {
     /// Flattens blocks of which any two are apart or one inside the other, as CIDR blocks are. The smaller one has
-    /// the say over its part; of two that are equal, the one with the smaller number. Ranges that touch and agree
-    /// become one, unless a `border` is between them: an address that begins a range of its own.
-    pub(super) fn flatten(mut blocks: Vec<Block<K>>, border: impl Fn(K) -> bool) -> Self {
+    /// the say over its part; of two that are equal, the one with the smaller tag. Ranges that touch and agree become
+    /// one.
+    pub(super) fn flatten(mut blocks: Vec<Block<K>>) -> Self {
         // The larger of two that begin alike first: whoever comes later lies inside.
         blocks
             .sort_unstable_by(|one, other| (one.0, other.1, one.2).cmp(&(other.0, one.1, other.2)));
         blocks.dedup_by_key(|(first, last, _)| (*first, *last));
         let mut flat = Flat {
             ranges: Vec::with_capacity(blocks.len()),
-            border,
         };
         // The blocks around the one in hand, innermost last, and the first address that is not said yet.
         let mut open: Vec<Block<K>> = Vec::new();
@@ -80,16 +79,13 @@ impl<K: Address> Ranges<K> {
         flat.done()
     }
 
-    /// The number of the range that has `key`, looked for from the `from`th range up to the `to`th.
+    /// The tag of the range that has the address.
     #[inline]
-    pub(super) fn find(&self, key: K, from: usize, to: usize) -> Option<u8> {
-        let firsts = self.firsts.get(from..to)?;
-        let at = from
-            + firsts
-                .partition_point(|first| *first <= key)
-                .checked_sub(1)?;
-        if key <= *self.lasts.get(at)? {
-            self.numbers.get(at).copied()
+    pub(super) fn find(&self, address: K) -> Option<u16> {
+        let behind = self.firsts.partition_point(|first| *first <= address);
+        let at = behind.checked_sub(1)?;
+        if address <= *self.lasts.get(at)? {
+            self.tags.get(at).copied()
         } else {
             None
         }
@@ -99,27 +95,23 @@ impl<K: Address> Ranges<K> {
         self.firsts.len()
     }
 
-    pub(super) fn firsts(&self) -> &[K] {
-        &self.firsts
-    }
-
-    /// First and last address of each.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (K, K)> {
-        self.firsts.iter().copied().zip(self.lasts.iter().copied())
+    pub(super) fn iter(&self) -> impl Iterator<Item = Block<K>> {
+        let ends = self.firsts.iter().zip(&self.lasts);
+        ends.zip(&self.tags)
+            .map(|((first, last), tag)| (*first, *last, *tag))
     }
 
     pub(super) fn memory(&self) -> usize {
-        size_of_val(&*self.firsts) + size_of_val(&*self.lasts) + size_of_val(&*self.numbers)
+        size_of_val(&*self.firsts) + size_of_val(&*self.lasts) + size_of_val(&*self.tags)
     }
 }
 
 /// Ranges in the making.
-struct Flat<K, F> {
+struct Flat<K> {
     ranges: Vec<Block<K>>,
-    border: F,
 }
 
-impl<K: Address, F: Fn(K) -> bool> Flat<K, F> {
+impl<K: Address> Flat<K> {
     /// Says the rest of a block that nothing more lies in, and where its outer block goes on.
     fn close(&mut self, next: Option<K>, block: Block<K>) -> Option<K> {
         let from = next?;
@@ -133,11 +125,7 @@ impl<K: Address, F: Fn(K) -> bool> Flat<K, F> {
     /// Joins it to the one before where they touch and agree.
     fn push(&mut self, range: Block<K>) {
         match self.ranges.last_mut() {
-            Some(open)
-                if open.2 == range.2
-                    && open.1.after() == Some(range.0)
-                    && !(self.border)(range.0) =>
-            {
+            Some(open) if open.2 == range.2 && open.1.after() == Some(range.0) => {
                 open.1 = range.1;
             }
             _ => self.ranges.push(range),
@@ -148,7 +136,7 @@ impl<K: Address, F: Fn(K) -> bool> Flat<K, F> {
         Ranges {
             firsts: self.ranges.iter().map(|range| range.0).collect(),
             lasts: self.ranges.iter().map(|range| range.1).collect(),
-            numbers: self.ranges.iter().map(|range| range.2).collect(),
+            tags: self.ranges.iter().map(|range| range.2).collect(),
         }
     }
 }
@@ -158,12 +146,7 @@ mod tests {
     use super::*;
 
     fn flat(blocks: &[Block<u32>]) -> Vec<Block<u32>> {
-        let ranges = Ranges::flatten(blocks.to_vec(), |first| first == 64);
-        ranges
-            .iter()
-            .zip(&ranges.numbers)
-            .map(|((first, last), number)| (first, last, *number))
-            .collect()
+        Ranges::flatten(blocks.to_vec()).iter().collect()
     }
 
     #[test]
@@ -194,11 +177,6 @@ mod tests {
             [(0, 19, 1), (20, 29, 2)]
         );
         assert_eq!(flat(&[(0, 99, 1), (10, 19, 1)]), [(0, 99, 1)]);
-    }
-
-    #[test]
-    fn a_border_keeps_apart_what_touches_and_agrees() {
-        assert_eq!(flat(&[(0, 63, 1), (64, 70, 1)]), [(0, 63, 1), (64, 70, 1)]);
     }
 
     #[test]
