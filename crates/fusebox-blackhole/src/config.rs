@@ -1,8 +1,9 @@
 //! What a jail is made of.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use fusebox_core::{Mode, Name, Observer, Registration};
+use fusebox_http::identity::IdentityResolver;
 
 use crate::{
     Jail,
@@ -45,6 +46,7 @@ pub struct JailConfig {
     pub(crate) terms: Terms,
     pub(crate) capacity: usize,
     never: Vec<(&'static str, String)>,
+    protected: Vec<(IpAddr, IpAddr)>,
     pub(crate) feeds: Vec<FeedConfig>,
     pub(crate) file: Option<PathBuf>,
     pub(crate) check_every: Duration,
@@ -62,6 +64,7 @@ impl JailConfig {
             terms: Terms::default(),
             capacity: DEFAULT_CAPACITY,
             never: Vec::new(),
+            protected: Vec::new(),
             feeds: Vec::new(),
             file: None,
             check_every: DEFAULT_CHECK_EVERY,
@@ -95,8 +98,7 @@ impl JailConfig {
     }
 
     /// Adds the networks of your proxies; they can never be jailed nor listed, because each of them stands for many
-    /// clients. Give the same ones here as to
-    /// [`IdentityConfig::trusted_proxies`](fusebox_http::identity::IdentityConfig::trusted_proxies).
+    /// clients. Where there is an [`IdentityResolver`], [`identity`](Self::identity) has them already.
     pub fn trusted_proxies<T: Into<String>>(
         mut self,
         networks: impl IntoIterator<Item = T>,
@@ -106,6 +108,16 @@ impl JailConfig {
                 .into_iter()
                 .map(|network| ("trusted_proxies", network.into())),
         );
+        self
+    }
+
+    /// Adds the trusted proxies of this resolver, those of a CDN's header among them; see
+    /// [`trusted_proxies`](Self::trusted_proxies).
+    ///
+    /// A layer that is built with a resolver protects them by itself. Given here as well, a list that has one of them is
+    /// refused when the jail is built, and not only when it changes.
+    pub fn identity(mut self, resolver: &IdentityResolver) -> Self {
+        self.protected.extend(resolver.trusted_ranges());
         self
     }
 
@@ -193,7 +205,7 @@ impl JailConfig {
             .collect();
         let rules = Rules {
             terms: self.terms,
-            never: Never::new(never?),
+            never: Never::new(never?).and_ranges(self.protected.iter().copied()),
         };
         Jail::open(self, rules)
     }

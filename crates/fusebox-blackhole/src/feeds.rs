@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{self, Read as _},
     path::Path,
     sync::{Arc, Mutex},
     time::{Duration, SystemTime},
@@ -12,6 +13,7 @@ use fusebox_core::{Name, sync::lock};
 use crate::{
     FeedConfig,
     engine::{FeedError, Listed, Network, Never, parse},
+    jail::records,
 };
 
 /// All lists, and what was last seen of each.
@@ -22,7 +24,10 @@ pub(crate) struct Feeds(Mutex<Vec<Feed>>);
 struct Feed {
     config: FeedConfig,
     networks: Arc<[Network]>,
+    /// The version that the records are from.
     seen: Option<Seen>,
+    /// The version that was refused: no better the next time.
+    refused: Option<Seen>,
     error: Option<FeedError>,
     stale: bool,
 }
@@ -32,6 +37,10 @@ struct Feed {
 struct Seen {
     modified: SystemTime,
     length: u64,
+    /// Which file it is, and when anything about it changed: one that takes another's place may have its length and its
+    /// time of modification as well, and who copies a file may keep the time.
+    #[cfg(unix)]
+    inode: (u64, u64, i64, i64),
 }
 
 /// What is known of a list.
@@ -62,6 +71,7 @@ impl Feeds {
                 config,
                 networks: Arc::new([]),
                 seen: None,
+                refused: None,
                 error: None,
                 stale: false,
             };
@@ -75,9 +85,11 @@ impl Feeds {
         Ok(Self(Mutex::new(feeds)))
     }
 
-    /// Reads those whose files have changed. What is in force now, if that is something else than before.
-    pub(crate) fn reload(&self, never: &Never, now: SystemTime) -> Option<Vec<Listed>> {
+    /// Reads those whose files have changed. What is in force now, if that is something else than before, and how many
+    /// records were before.
+    pub(crate) fn reload(&self, never: &Never, now: SystemTime) -> Option<(Vec<Listed>, u64)> {
         let mut feeds = lock(&self.0);
+        let before = records(&in_force(&feeds));
         let mut changed = false;
         for feed in &mut *feeds {
             changed |= feed.read_again(never);
@@ -85,7 +97,7 @@ impl Feeds {
             changed |= stale != feed.stale;
             feed.stale = stale;
         }
-        changed.then(|| in_force(&feeds))
+        changed.then(|| (in_force(&feeds), before))
     }
 
     pub(crate) fn in_force(&self) -> Vec<Listed> {
@@ -125,39 +137,57 @@ impl Feed {
     /// Reads the file if it is another than the last time; true if its records are in force now.
     fn read_again(&mut self, never: &Never) -> bool {
         let seen = match look(&self.config.path) {
-            Ok(seen) if Some(seen) == self.seen => return false,
+            Ok(seen) if Some(seen) == self.seen => {
+                // Also when something else was there in between.
+                (self.refused, self.error) = (None, None);
+                return false;
+            }
+            Ok(seen) if Some(seen) == self.refused => return false,
             Ok(seen) => seen,
             Err(error) => {
-                self.error = Some(FeedError::Io(error));
+                self.refuse(None, FeedError::Io(error));
                 return false;
             }
         };
-        let before = self.seen.map(|_| self.networks.len());
-        let read = fs::read(&self.config.path)
-            .map_err(FeedError::Io)
-            .and_then(|bytes| {
-                parse(
-                    &bytes,
-                    self.config.format,
-                    &self.config.limits,
-                    never,
-                    before,
-                )
-            });
-        match read {
+        match self.read(never) {
             Ok(networks) => {
                 // What changed between the look and the reading is seen the next time.
                 self.seen = Some(seen);
                 self.networks = networks.into();
-                self.error = None;
+                (self.refused, self.error) = (None, None);
                 true
             }
             Err(error) => {
-                tracing::warn!(target: "fusebox", feed = %self.config.name, %error, "feed refused");
-                self.error = Some(error);
+                // What could not be read may be readable the next time; what is wrong stays wrong.
+                let is_final = !matches!(error, FeedError::Io(_));
+                self.refuse(is_final.then_some(seen), error);
                 false
             }
         }
+    }
+
+    fn read(&self, never: &Never) -> Result<Vec<Network>, FeedError> {
+        let FeedConfig { format, limits, .. } = &self.config;
+        let most = limits.most_bytes();
+        let file = fs::File::open(&self.config.path).map_err(FeedError::Io)?;
+        let mut bytes = Vec::new();
+        file.take(most.saturating_add(1))
+            .read_to_end(&mut bytes)
+            .map_err(FeedError::Io)?;
+        if bytes.len() as u64 > most {
+            return Err(FeedError::TooLarge { most });
+        }
+        let before = self.seen.map(|_| self.networks.len());
+        parse(&bytes, *format, limits, never, before)
+    }
+
+    /// The old list stays in force. Said once, and not each time it is looked at.
+    fn refuse(&mut self, refused: Option<Seen>, error: FeedError) {
+        let known = self.error.as_ref().map(ToString::to_string);
+        if known != Some(error.to_string()) || refused != self.refused {
+            tracing::warn!(target: "fusebox", feed = %self.config.name, %error, "feed refused");
+        }
+        (self.refused, self.error) = (refused, Some(error));
     }
 
     fn age(&self, now: SystemTime) -> Option<Duration> {
@@ -174,10 +204,15 @@ impl Feed {
     }
 }
 
-fn look(path: &Path) -> std::io::Result<Seen> {
+fn look(path: &Path) -> io::Result<Seen> {
     let file = fs::metadata(path)?;
     Ok(Seen {
         modified: file.modified()?,
         length: file.len(),
+        #[cfg(unix)]
+        inode: {
+            use std::os::unix::fs::MetadataExt as _;
+            (file.dev(), file.ino(), file.ctime(), file.ctime_nsec())
+        },
     })
 }

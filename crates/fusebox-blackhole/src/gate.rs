@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 
 use crate::{
     Connection, Guarded, Jail,
-    engine::{AcceptRate, Door, DoorLimits, Key, Network, Never, Pass, Turned},
+    engine::{AcceptRate, Door, DoorLimits, Key, Pass, Turned},
 };
 
 /// Peers that are kept in mind: some 2 MB.
@@ -138,7 +138,6 @@ impl GateConfig {
         };
         let limited = limits.connections.is_some() || limits.rate.is_some();
         Ok(Gate(Arc::new(Inner {
-            never: self.jail.never(),
             door: limited.then(|| Arc::new(Door::new(self.capacity, self.jail.seed()))),
             jail: self.jail,
             close: self.close,
@@ -174,7 +173,6 @@ pub struct Gate(Arc<Inner>);
 
 struct Inner {
     jail: Jail,
-    never: Never,
     door: Option<Arc<Door>>,
     limits: DoorLimits,
     close: Close,
@@ -236,7 +234,7 @@ impl Gate {
         let Some(key) = Key::of_peer(address) else {
             return Some(Visit::uncounted());
         };
-        if inner.never.covers(Network::host(address)) {
+        if inner.jail.protects(address) {
             return Some(Visit::uncounted());
         }
         match door.enter(key, &inner.limits, now) {

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use arc_swap::ArcSwap;
 use fusebox_core::{
     Call, Change, EventKind, LayerKind, Live, Mode, ModeCell, Name, Reporter, Snapshot, Timestamp,
     Value, stats::StatsSnapshot, sync::lock, time::Clock,
@@ -19,7 +20,9 @@ use fusebox_http::identity::ClientIdentity;
 
 use crate::{
     JailConfig, JailConfigError,
-    engine::{Cause, Held, Inmate, Key, Network, Prison, Rules, Struck, Terms, TermsError},
+    engine::{
+        Cause, Held, Inmate, Key, Listed, Network, Never, Prison, Rules, Struck, Terms, TermsError,
+    },
     feeds::{FeedState, Feeds},
     file::{self, Calendar},
 };
@@ -52,6 +55,8 @@ pub(crate) struct Inner {
     prison: Prison,
     /// Read for each strike, which is no request in a thousand: a lock does.
     rules: RwLock<Rules>,
+    /// The same as in the rules, for those who ask more often. Changed under their lock.
+    never: ArcSwap<Never>,
     feeds: Feeds,
     mode: ModeCell,
     clock: Clock,
@@ -116,6 +121,7 @@ impl Jail {
         let inner = Inner {
             // Twice what the lists have today: they grow.
             prison: Prison::new(config.capacity, records * 2, seed),
+            never: ArcSwap::from_pointee(rules.never.clone()),
             rules: RwLock::new(rules),
             feeds,
             mode: ModeCell::new(config.mode),
@@ -171,7 +177,50 @@ impl Jail {
 
     #[inline]
     pub(crate) fn holds_at(&self, address: IpAddr, now: Timestamp) -> bool {
-        self.0.prison.check(address, now).is_some()
+        self.held(address, now).is_some()
+    }
+
+    #[inline]
+    fn held(&self, address: IpAddr, now: Timestamp) -> Option<Held> {
+        let held = self.0.prison.check(address, now)?;
+        // Who was protected later may be on a list that was taken before.
+        (!self.protects(address)).then_some(held)
+    }
+
+    /// Whether this address can never be jailed.
+    pub(crate) fn protects(&self, address: IpAddr) -> bool {
+        self.0.never.load().has(address)
+    }
+
+    /// From now on none of these can be jailed, and no list may have them: who of them is in is let out, a list in force
+    /// that has one of them no longer holds it, and the next version of that list is refused.
+    ///
+    /// A layer does this with the trusted proxies of its [resolver](crate::BlackholeConfig::identity). What is protected
+    /// stays so.
+    pub fn protect(&self, networks: impl IntoIterator<Item = Network>) {
+        self.protect_ranges(networks.into_iter().map(Network::ends));
+    }
+
+    pub(crate) fn protect_ranges(&self, ranges: impl IntoIterator<Item = (IpAddr, IpAddr)>) {
+        let never = {
+            let mut rules = self.0.rules.write().unwrap_or_else(PoisonError::into_inner);
+            rules.never = rules.never.and_ranges(ranges);
+            self.0.never.store(Arc::new(rules.never.clone()));
+            rules.never.clone()
+        };
+        let mut covered = Vec::new();
+        self.0.prison.for_each(self.now(), |inmate| {
+            if inmate
+                .key
+                .network()
+                .is_some_and(|network| never.covers(network))
+            {
+                covered.push(inmate.key);
+            }
+        });
+        covered.into_iter().for_each(|key| {
+            self.release(key);
+        });
     }
 
     /// Whether the client of a request is held. One of your own proxies, which stands for many, never is.
@@ -181,7 +230,7 @@ impl Jail {
             return None;
         }
         match client.address() {
-            Some(address) => self.0.prison.check(address, now),
+            Some(address) => self.held(address, now),
             None => {
                 let key = Key::of_bits(client.key().to_bits())?;
                 self.0.prison.check_key(key, now).map(Held::Jailed)
@@ -193,8 +242,7 @@ impl Jail {
     #[must_use]
     pub fn why(&self, address: IpAddr) -> Option<Sentence> {
         let now = self.now();
-        let held = self.0.prison.check(address, now)?;
-        Some(self.sentence(held, now))
+        Some(self.sentence(self.held(address, now)?, now))
     }
 
     fn sentence(&self, held: Held, now: Timestamp) -> Sentence {
@@ -275,13 +323,21 @@ impl Jail {
     fn tell(&self, inmate: &Inmate, now: Timestamp) {
         self.0.sentences.fetch_add(1, Ordering::Relaxed);
         self.0.changes.fetch_add(1, Ordering::Release);
-        tracing::info!(
-            target: "fusebox",
-            layer = LayerKind::Blackhole.as_str(), policy = self.name().as_str(),
-            kind = ?inmate.key, cause = inmate.cause.as_str(),
-            sentence = ?inmate.until.since(now), sentences = inmate.sentences,
-            "client jailed"
-        );
+        let change = Change::Jailed {
+            cause: inmate.cause.as_str(),
+            sentence: inmate.until.since(now),
+            sentences: inmate.sentences.into(),
+        };
+        self.0.reporter.report(now, EventKind::Change(change));
+    }
+
+    /// So many were let out.
+    fn tell_released(&self, count: u64, now: Timestamp) {
+        self.0.changes.fetch_add(1, Ordering::Release);
+        if count > 0 {
+            let change = Change::Released { count };
+            self.0.reporter.report(now, EventKind::Change(change));
+        }
     }
 
     /// Jails an address, for IPv6 its /64, for so long; one that is in for longer stays for as long as it was. `None`
@@ -338,15 +394,19 @@ impl Jail {
     }
 
     fn release(&self, key: Key) -> bool {
-        let was_in = self.0.prison.release(key, self.now()).is_some();
-        self.0.changes.fetch_add(1, Ordering::Release);
+        let now = self.now();
+        let was_in = self.0.prison.release(key, now).is_some();
+        self.tell_released(was_in.into(), now);
         was_in
     }
 
     /// Lets everybody out, and forgets all strikes and relapses. Lists stay.
     pub fn unban_all(&self) {
+        let now = self.now();
+        let mut count = 0;
+        self.0.prison.for_each(now, |_| count += 1);
         self.0.prison.release_all();
-        self.0.changes.fetch_add(1, Ordering::Release);
+        self.tell_released(count, now);
     }
 
     /// Everybody who is in, in no order. Looks at every cell: milliseconds for a million.
@@ -373,8 +433,13 @@ impl Jail {
     pub fn reload_feeds(&self) -> bool {
         let rules = self.rules();
         match self.0.feeds.reload(&rules.never, SystemTime::now()) {
-            Some(listed) => {
-                self.0.prison.set_lists(listed, self.now());
+            Some((listed, from)) => {
+                let to = records(&listed);
+                let now = self.now();
+                self.0.prison.set_lists(listed, now);
+                let what = "listed";
+                let change = Change::Limit { what, from, to };
+                self.0.reporter.report(now, EventKind::Change(change));
                 true
             }
             None => false,
@@ -483,11 +548,6 @@ impl Jail {
         }
     }
 
-    /// Who can never be jailed.
-    pub(crate) fn never(&self) -> crate::engine::Never {
-        self.rules().never
-    }
-
     /// A number that no client knows.
     pub(crate) fn seed(&self) -> u64 {
         self.0.jitter.hash_one(1)
@@ -518,6 +578,11 @@ impl Jail {
     pub(crate) fn report(&self, at: Timestamp, call: Call) {
         self.0.reporter.report(at, EventKind::Call(call));
     }
+}
+
+/// How many records lists have in all.
+pub(crate) fn records(listed: &[Listed]) -> u64 {
+    listed.iter().map(|list| list.networks.len() as u64).sum()
 }
 
 /// A jail that does not live for whoever has this.

@@ -104,7 +104,8 @@ impl BlackholeConfig {
 
     /// How clients are told apart: the resolver of the other layers. The peer is the client, if it is not set.
     ///
-    /// A client that cannot be identified is let through: there is nobody to hold.
+    /// A client that cannot be identified is let through: there is nobody to hold. The resolver's trusted proxies are
+    /// [protected](Jail::protect) when the layer is built: they can be jailed no more.
     pub fn identity(mut self, resolver: IdentityResolver) -> Self {
         self.identity = resolver;
         self
@@ -172,6 +173,11 @@ impl BlackholeConfig {
     }
 
     fn into_layer(self) -> BlackholeLayer {
+        // Whatever else asks the jail, a gate or the kernel's sets: a proxy stands for many clients.
+        let trusted: Vec<_> = self.identity.trusted_ranges().collect();
+        if !trusted.is_empty() {
+            self.jail.protect_ranges(trusted);
+        }
         BlackholeLayer(Arc::new(Shared {
             tarpit: Tarpit::new(self.tarpit),
             jail: self.jail,

@@ -43,9 +43,9 @@
 //!   in force.
 //! - **An operator**: [`Jail::ban`].
 //!
-//! IPv4 is judged by address, IPv6 by /64, and a /56 or /48 goes in when many of its /64 are in. Loopback, and whatever
-//! [`JailConfig::never`] and [`JailConfig::trusted_proxies`] name, can never go in, whoever asks, and no list that covers
-//! any of it is taken.
+//! IPv4 is judged by address, IPv6 by /64, and a /56 or /48 goes in when many of its /64 are in. Loopback, whatever
+//! [`JailConfig::never`] and [`JailConfig::trusted_proxies`] name, and the trusted proxies of a layer's
+//! [resolver](BlackholeConfig::identity) can never go in, whoever asks, and no list that covers any of it is taken.
 //!
 //! # What it costs
 //!
@@ -68,7 +68,7 @@
 //! - Behind a proxy, accept and kernel see the proxy, which can never be jailed: only the layer acts, by the client
 //!   that the [resolver](BlackholeConfig::identity) finds. And what it then closes is **the proxy's connection**, with the
 //!   requests of others on it: use [`Action::Deny`] there.
-//! - Your proxies are named in [`JailConfig::trusted_proxies`].
+//! - Your proxies are known: to the resolver of the layer, or by [`JailConfig::trusted_proxies`].
 //! - Something runs the [caretaker](Jail::caretaker), if there are lists or a file.
 //! - Without a [`Connection`] in the request, [`Action::Drop`] can close nothing: it denies, and over HTTP/1 asks for the
 //!   connection to be closed.

@@ -12,11 +12,15 @@ use std::{
     fs,
     net::IpAddr,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
 
-use fusebox_blackhole::{Cause, FeedConfig, FeedFormat, Jail, JailConfig, Reason, Struck, Terms};
-use fusebox_core::{Mode, Registration, Registry, Value};
+use fusebox_blackhole::{
+    BlackholeConfig, Cause, FeedConfig, FeedFormat, Jail, JailConfig, Reason, Struck, Terms,
+};
+use fusebox_core::{Change, Event, EventKind, Mode, Registration, Registry, Value};
+use fusebox_http::identity::IdentityConfig;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -342,4 +346,94 @@ async fn the_caretaker_reads_lists_saves_sentences_and_ends_with_the_jail() {
         .await
         .expect("ends with the jail")
         .unwrap();
+}
+
+#[tokio::test]
+async fn the_proxies_of_a_layers_resolver_cannot_be_banned_and_no_list_holds_them() {
+    let folder = Folder::new("proxies");
+    let path = folder.file("list");
+    let start = SystemTime::now() - HOUR;
+    write(&path, "203.0.113.0/24\n", start);
+    let feed = || FeedConfig::new("list", &path);
+    let resolver = IdentityConfig::new()
+        .trusted_proxies(["203.0.113.7", "198.51.100.0/24"])
+        .cdn_header("cf-connecting-ip", ["2001:db8:cd::/48"])
+        .build()
+        .unwrap();
+    let jail = config().feed(feed()).build().unwrap();
+    jail.ban(ip("198.51.100.1"), HOUR).unwrap();
+    jail.ban_network("2001:db8:cd::/48".parse().unwrap(), HOUR)
+        .unwrap();
+    assert!(jail.holds(ip("203.0.113.7")));
+
+    let layer = BlackholeConfig::new(&jail).identity(resolver.clone());
+    let _layer = layer.build().unwrap();
+    for proxy in ["203.0.113.7", "198.51.100.1", "2001:db8:cd:5::1"] {
+        assert!(
+            !jail.holds(ip(proxy)) && jail.why(ip(proxy)).is_none(),
+            "{proxy}"
+        );
+        assert_eq!(jail.ban(ip(proxy), HOUR), None, "{proxy}");
+    }
+    assert!(jail.list().is_empty());
+    assert!(jail.holds(ip("203.0.113.8")), "no proxy");
+    write(&path, "203.0.113.0/24\n\n", start + Duration::from_secs(1));
+    assert!(!jail.reload_feeds());
+    let error = "line 1: 203.0.113.0/24 covers a private, reserved or never-banned address";
+    assert_eq!(jail.feeds()[0].error.as_deref(), Some(error));
+    assert!(!jail.reload_feeds(), "no better for being looked at again");
+    assert_eq!(jail.feeds()[0].error.as_deref(), Some(error));
+
+    let error = config()
+        .identity(&resolver)
+        .feed(feed())
+        .build()
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("feed \"list\": line 1: 203.0.113.0/24 covers")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_sentence_and_each_release_is_one_event() {
+    let changes: Arc<Mutex<Vec<Change>>> = Arc::default();
+    let heard = changes.clone();
+    let observer = move |event: &Event<'_>| {
+        if let EventKind::Change(change) = event.kind {
+            heard.lock().unwrap().push(change);
+        }
+    };
+    let terms = Terms::default().max_strikes(2).jitter_percent(0);
+    let jail = config()
+        .terms(terms)
+        .observer(Arc::new(observer))
+        .build()
+        .unwrap();
+    jail.strike_address(ip("192.0.2.7"), Cause::Waf);
+    assert!(
+        changes.lock().unwrap().is_empty(),
+        "a strike is no sentence"
+    );
+    jail.strike_address(ip("192.0.2.7"), Cause::Waf);
+    jail.strike_address(ip("192.0.2.7"), Cause::Waf);
+    jail.ban(ip("192.0.2.8"), HOUR).unwrap();
+    assert!(jail.unban(ip("192.0.2.7")) && !jail.unban(ip("192.0.2.7")));
+    jail.unban_all();
+    jail.unban_all();
+    let jailed = |cause, minutes: u64, sentences| Change::Jailed {
+        cause,
+        sentence: Duration::from_secs(minutes * 60),
+        sentences,
+    };
+    assert_eq!(
+        *changes.lock().unwrap(),
+        [
+            jailed("waf", 10, 1),
+            jailed("operator", 60, 0),
+            Change::Released { count: 1 },
+            Change::Released { count: 1 },
+        ]
+    );
 }

@@ -143,6 +143,20 @@ pub enum Change {
         /// Now.
         to: CircuitState,
     },
+    /// A client, or a network of many, was jailed. Who it is stands in no event; the jail can be asked.
+    Jailed {
+        /// Why, in a word of the jail's.
+        cause: &'static str,
+        /// For how long from now on.
+        sentence: Duration,
+        /// How many sentences it has had from strikes, this one included if it is one, less those forgiven.
+        sentences: u32,
+    },
+    /// Clients or networks were let out before their time.
+    Released {
+        /// How many.
+        count: u64,
+    },
 }
 
 /// Whether a circuit lets calls through.

@@ -252,6 +252,16 @@ fn trace(event: &Event<'_>) {
         EventKind::Change(Change::Circuit { from, to }) => {
             tracing::info!(target: "fusebox", layer, policy, %from, %to, "circuit changed");
         }
+        EventKind::Change(Change::Jailed {
+            cause,
+            sentence,
+            sentences,
+        }) => {
+            tracing::info!(target: "fusebox", layer, policy, cause, ?sentence, sentences, "client jailed");
+        }
+        EventKind::Change(Change::Released { count }) => {
+            tracing::info!(target: "fusebox", layer, policy, count, "clients released");
+        }
     }
 }
 

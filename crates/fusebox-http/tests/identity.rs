@@ -571,3 +571,27 @@ fn identities_are_small_and_cross_threads() {
         size_of::<ClientIdentity>()
     );
 }
+
+#[test]
+fn a_resolver_tells_whose_word_it_takes() {
+    let ranges = |config: IdentityConfig| {
+        let ranges = config.build().unwrap();
+        let ranges: Vec<_> = ranges.trusted_ranges().collect();
+        ranges
+    };
+    let proxies = IdentityConfig::new().trusted_proxies(["10.0.0.0/24", "10.0.1.0/24", "fd00::1"]);
+    let both = proxies.cdn_header("cf-connecting-ip", ["192.0.2.0/25"]);
+    assert_eq!(
+        ranges(both),
+        [
+            (ip("10.0.0.0"), ip("10.0.1.255")),
+            (ip("fd00::1"), ip("fd00::1")),
+            (ip("192.0.2.0"), ip("192.0.2.127")),
+        ]
+    );
+    assert_eq!(ranges(IdentityConfig::new()), []);
+    assert_eq!(
+        ranges(IdentityConfig::new().dangerously_trust_any_forwarded()),
+        []
+    );
+}

@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use serde_json::{Map, Value};
+
 use super::{
     network::{Network, NetworkError},
     never::Never,
@@ -18,7 +20,12 @@ const LONGEST_LINE: usize = 4_096;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FeedFormat {
-    /// Spamhaus DROP: `192.0.2.0/24 ; SBL123456`, with remarks behind `;`.
+    /// Spamhaus DROP, in either of its forms; each line says which it is.
+    ///
+    /// - JSON: `{"cidr":"192.0.2.0/24","sblid":"SBL123456","rir":"arin"}` in each line, and in the last one what the
+    ///   list is: `{"type":"metadata","timestamp":1750000000,"records":1}`. Without that line, or with another number of
+    ///   records than it tells, the file is half a list.
+    /// - Text, which Spamhaus gives up: `192.0.2.0/24 ; SBL123456`, with remarks behind `;`.
     SpamhausDrop,
     /// `FireHOL`'s `.netset` and `.ipset`: one address or block a line, with remarks behind `#`.
     FireHol,
@@ -68,6 +75,15 @@ impl Default for FeedLimits {
 const TOO_FEW_TO_COMPARE: usize = 50;
 
 impl FeedLimits {
+    /// More bytes than this are not read, however they are divided into lines.
+    #[must_use]
+    pub const fn most_bytes(&self) -> u64 {
+        // Records with their remarks have 20 to 120 bytes; what is at the top of a file is not a megabyte.
+        (self.most as u64)
+            .saturating_mul(256)
+            .saturating_add(1 << 20)
+    }
+
     fn check(&self, now: usize, before: Option<usize>) -> Result<(), FeedError> {
         if now < self.least {
             return Err(FeedError::TooFew {
@@ -102,6 +118,20 @@ pub enum FeedError {
         line: usize,
         /// What is wrong with it.
         problem: LineProblem,
+    },
+    /// It has more bytes than are read.
+    TooLarge {
+        /// How many are read.
+        most: u64,
+    },
+    /// It does not say, as it should in its last line, how many records it has.
+    CutOff,
+    /// It says that it has another number of records than it has.
+    Incomplete {
+        /// How many it says.
+        told: u64,
+        /// How many it has.
+        records: usize,
     },
     /// It has fewer records than a list has.
     TooFew {
@@ -141,6 +171,10 @@ pub enum LineProblem {
     TooLong,
     /// It is neither an address nor a block.
     NotANetwork(NetworkError),
+    /// It begins as JSON does, and is no object.
+    NotJson,
+    /// It is a record without a text in `cidr`, or metadata without a number in `records`.
+    NoCidr,
     /// It covers an address that must never be banned, or one that is not on the internet.
     Forbidden(Network),
 }
@@ -151,6 +185,10 @@ impl fmt::Display for LineProblem {
             Self::NotText => f.write_str("not a text"),
             Self::TooLong => write!(f, "longer than {LONGEST_LINE} bytes"),
             Self::NotANetwork(error) => error.fmt(f),
+            Self::NotJson => f.write_str("not a JSON object"),
+            Self::NoCidr => {
+                f.write_str("an object without \"cidr\", or metadata without \"records\"")
+            }
             Self::Forbidden(network) => {
                 write!(
                     f,
@@ -166,6 +204,11 @@ impl fmt::Display for FeedError {
         match self {
             Self::Io(_) => f.write_str("the feed could not be read"),
             Self::Line { line, problem } => write!(f, "line {line}: {problem}"),
+            Self::TooLarge { most } => write!(f, "more than {most} bytes"),
+            Self::CutOff => f.write_str("no metadata in the last line: the file is cut off"),
+            Self::Incomplete { told, records } => {
+                write!(f, "{records} records, and it says that it has {told}")
+            }
             Self::TooFew { records, least } => {
                 write!(f, "{records} records, and it must have at least {least}")
             }
@@ -215,29 +258,61 @@ pub fn parse(
     before: Option<usize>,
 ) -> Result<Vec<Network>, FeedError> {
     let mut networks = Vec::new();
+    // Of files in JSON, and of two that were put together: what each says it has.
+    let (mut is_json, mut told) = (false, None);
     // A byte order mark is no part of the first line.
     let feed = feed.strip_prefix(b"\xef\xbb\xbf").unwrap_or(feed);
     for (line, text) in (1..).zip(feed.split(|byte| *byte == b'\n')) {
-        let network =
-            parse_line(text, format, never).map_err(|problem| FeedError::Line { line, problem })?;
-        if let Some(network) = network {
-            if networks.len() >= limits.most {
-                return Err(FeedError::TooMany { most: limits.most });
+        let content =
+            parse_line(text, format).map_err(|problem| FeedError::Line { line, problem })?;
+        let network = match content {
+            Content::Nothing => continue,
+            Content::Metadata(records) => {
+                told = Some(told.unwrap_or(0_u64).saturating_add(records));
+                continue;
             }
-            networks.push(network);
+            Content::Json(network) => {
+                is_json = true;
+                network
+            }
+            Content::Text(network) => network,
+        };
+        if never.forbids_in_a_list(network) {
+            let problem = LineProblem::Forbidden(network);
+            return Err(FeedError::Line { line, problem });
         }
+        if networks.len() >= limits.most {
+            return Err(FeedError::TooMany { most: limits.most });
+        }
+        networks.push(network);
+    }
+    match told {
+        None if is_json => return Err(FeedError::CutOff),
+        Some(told) if told != networks.len() as u64 => {
+            let records = networks.len();
+            return Err(FeedError::Incomplete { told, records });
+        }
+        _ => {}
     }
     limits.check(networks.len(), before)?;
     Ok(networks)
 }
 
-fn parse_line(
-    line: &[u8],
-    format: FeedFormat,
-    never: &Never,
-) -> Result<Option<Network>, LineProblem> {
+/// What a line has.
+enum Content {
+    Nothing,
+    Text(Network),
+    Json(Network),
+    /// How many records there are, it says.
+    Metadata(u64),
+}
+
+fn parse_line(line: &[u8], format: FeedFormat) -> Result<Content, LineProblem> {
     if line.len() > LONGEST_LINE {
         return Err(LineProblem::TooLong);
+    }
+    if format == FeedFormat::SpamhausDrop && line.trim_ascii_start().starts_with(b"{") {
+        return parse_json(line);
     }
     let end = line.iter().position(|byte| format.remarks().contains(byte));
     let record = line
@@ -245,14 +320,27 @@ fn parse_line(
         .unwrap_or_default()
         .trim_ascii();
     if record.is_empty() {
-        return Ok(None);
+        return Ok(Content::Nothing);
     }
     let record = std::str::from_utf8(record).map_err(|_| LineProblem::NotText)?;
-    let network: Network = record.parse().map_err(LineProblem::NotANetwork)?;
-    if never.forbids_in_a_list(network) {
-        return Err(LineProblem::Forbidden(network));
+    record
+        .parse()
+        .map(Content::Text)
+        .map_err(LineProblem::NotANetwork)
+}
+
+fn parse_json(line: &[u8]) -> Result<Content, LineProblem> {
+    let object: Map<String, Value> =
+        serde_json::from_slice(line).map_err(|_| LineProblem::NotJson)?;
+    if object.get("type").and_then(Value::as_str) == Some("metadata") {
+        let records = object.get("records").and_then(Value::as_u64);
+        return Ok(Content::Metadata(records.ok_or(LineProblem::NoCidr)?));
     }
-    Ok(Some(network))
+    let cidr = object.get("cidr").and_then(Value::as_str);
+    cidr.ok_or(LineProblem::NoCidr)?
+        .parse()
+        .map(Content::Json)
+        .map_err(LineProblem::NotANetwork)
 }
 
 #[cfg(test)]
@@ -300,6 +388,50 @@ mod tests {
             assert_eq!(networks.len(), 2, "{format:?}");
             assert_eq!(networks[0].to_string(), "1.10.16.0/20");
         }
+    }
+
+    #[test]
+    fn reads_spamhaus_json_and_notices_half_a_file() {
+        let drop = FeedFormat::SpamhausDrop;
+        let v4 = "{\"cidr\":\"1.10.16.0/20\",\"sblid\":\"SBL256894\",\"rir\":\"apnic\"}\r\n\
+                  {\"cidr\":\"1.19.0.0\\/16\",\"sblid\":\"SBL434604\",\"rir\":\"apnic\"}\n\
+                  {\"type\":\"metadata\",\"timestamp\":1750000000,\"size\":9,\"records\":2,\"copyright\":\"(c)\"}\n";
+        let v6 = "{\"cidr\":\"2a06:e480::/29\",\"sblid\":\"SBL301771\",\"rir\":\"ripencc\"}\n\
+                  {\"type\":\"metadata\",\"records\":1}\n";
+        let networks = read(v4.as_bytes(), drop, None).unwrap();
+        assert_eq!(networks[1].to_string(), "1.19.0.0/16");
+        let both = [v4, v6].concat();
+        assert_eq!(read(both.as_bytes(), drop, None).unwrap().len(), 3);
+        let lines: Vec<_> = v4.split_inclusive('\n').collect();
+        for (feed, message) in [
+            (
+                lines[..2].concat(),
+                "no metadata in the last line: the file is cut off",
+            ),
+            (
+                [lines[0], lines[2]].concat(),
+                "1 records, and it says that it has 2",
+            ),
+            (v4[..v4.len() - 9].to_owned(), "line 3: not a JSON object"),
+            (
+                "{\"asn\":64496,\"rir\":\"arin\"}".to_owned(),
+                "line 1: an object without \"cidr\", or metadata without \"records\"",
+            ),
+            (
+                "{\"cidr\":\"10.0.0.0/8\"}".to_owned(),
+                "line 1: 10.0.0.0/8 covers a private, reserved or never-banned address",
+            ),
+            (
+                "{\"cidr\":\"8.8.8.1/24\"}".to_owned(),
+                "line 1: bits are set beyond the prefix",
+            ),
+        ] {
+            assert_eq!(refused(feed.as_bytes(), drop), message);
+        }
+        assert_eq!(
+            refused(v4.as_bytes(), FeedFormat::Plain),
+            "line 1: not an IP address or CIDR block"
+        );
     }
 
     #[test]

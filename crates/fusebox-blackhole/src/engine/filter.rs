@@ -101,31 +101,30 @@ impl Filter {
     /// Whether an IPv4 address might be in or listed. `false` is certain.
     #[inline]
     pub(super) fn may_know_v4(&self, bits: u32) -> bool {
-        self.ask(Key::bits_of_v4(bits), |set| {
-            has(
-                &set.wide_v4,
-                (bits >> 22) as usize,
-                1 << ((bits >> 16) & 63),
-            )
-        })
+        let client = Key::bits_of_v4(bits);
+        let (word, mask) = wide_v4(u64::from(bits >> 16));
+        self.ask(client >> 8, client, |set| has(&set.wide_v4, word, mask))
     }
 
     /// Whether an address of an IPv6 /64 might be in or listed. `false` is certain.
     #[inline]
     pub(super) fn may_know_v6(&self, upper: u64) -> bool {
         let (word, mask) = self.wide_v6(upper >> 32);
-        self.ask(upper, |set| has(&set.wide_v6, word, mask))
+        self.ask(upper >> 16, upper, |set: &Set| {
+            has(&set.wide_v6, word, mask)
+        })
     }
 
     /// Whether the client might be in. `false` is certain.
     #[inline]
     pub(super) fn may_know(&self, key: Key) -> bool {
-        self.ask(key.parts().0, |_| false)
+        let (client, _) = key.parts();
+        self.ask(site(client), client, |_| false)
     }
 
     #[inline]
-    fn ask(&self, client: u64, wide: impl FnOnce(&Set) -> bool) -> bool {
-        let (site, client) = self.hashes(client);
+    fn ask(&self, site: u64, client: u64, wide: impl FnOnce(&Set) -> bool) -> bool {
+        let (site, client) = (self.hasher.hash_one(site), self.hasher.hash_one(client));
         let before = self.generation.load(Ordering::Acquire);
         let set = self.set(before);
         let line = set.line(site);
@@ -223,8 +222,10 @@ impl Building<'_> {
             (true, 17..) => self.sites(site(first), 1 << (24 - prefix)),
             (true, _) => {
                 let block = (first & 0xffff_ffff) >> 16;
-                (block..block + (1 << (16 - prefix)))
-                    .for_each(|block| put(&set.wide_v4, place(block >> 6), 1 << (block & 63)));
+                (block..block + (1 << (16 - prefix))).for_each(|block| {
+                    let (word, mask) = wide_v4(block);
+                    put(&set.wide_v4, word, mask);
+                });
             }
             (false, 64..) => self.clients(first, 1),
             (false, 48..) => self.sites(site(first), 1),
@@ -334,9 +335,11 @@ fn has(words: &[AtomicU64], word: usize, mask: u64) -> bool {
         .is_some_and(|word| word.load(Ordering::Acquire) & mask == mask)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "ten bits")]
-const fn place(block: u64) -> usize {
-    block as usize
+/// A word, and a bit of it, for an IPv4 /16.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "ten bits are left")]
+const fn wide_v4(block: u64) -> (usize, u64) {
+    ((block >> 6) as usize, 1 << (block & 63))
 }
 
 fn put(words: &[AtomicU64], word: usize, mask: u64) {

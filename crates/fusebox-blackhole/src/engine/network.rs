@@ -97,6 +97,13 @@ impl Network {
         (self.bits ^ other.bits) & mask(shorter) == 0
     }
 
+    /// The first and the last address.
+    #[must_use]
+    pub const fn ends(self) -> (IpAddr, IpAddr) {
+        let last = Ipv6Addr::from_bits(self.last()).to_canonical();
+        (self.address(), last)
+    }
+
     pub(super) const fn first(self) -> u128 {
         self.bits
     }

@@ -1,6 +1,6 @@
 //! A set of networks that answers "is this address one of them?".
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use super::address::{Address, IPV4, bits, prefix_mask};
 use super::error::IdentityConfigError;
@@ -47,6 +47,14 @@ impl NetworkSet {
             return Err(IdentityConfigError::EveryAddress { field, value });
         }
         Ok(Self(ranges))
+    }
+
+    /// First and last address of each range.
+    pub(super) fn ranges(&self) -> impl Iterator<Item = (IpAddr, IpAddr)> {
+        let address = |bits| IpAddr::V6(Ipv6Addr::from_bits(bits)).to_canonical();
+        self.0
+            .iter()
+            .map(move |(first, last)| (address(*first), address(*last)))
     }
 
     /// Whether the address is in the set.

@@ -73,6 +73,17 @@ impl IdentityResolver {
         })
     }
 
+    /// First and last address of each range whose peers may say for whom they speak: trusted proxies and the peers of a
+    /// CDN's header. Each of them stands for many clients, so what acts on peers leaves them alone.
+    ///
+    /// None where every address is trusted, because then no address says anything.
+    pub fn trusted_ranges(&self) -> impl Iterator<Item = (IpAddr, IpAddr)> {
+        let settings = &*self.settings;
+        let proxies = settings.proxies.iter().filter(|_| !settings.trust_everyone);
+        let cdn = settings.cdn.iter().map(|cdn| &cdn.peers);
+        proxies.chain(cdn).flat_map(NetworkSet::ranges)
+    }
+
     /// Who is calling; `None` if nobody can tell and [`OnMissing::Exempt`] lets the request pass
     /// uncounted.
     ///
