@@ -57,10 +57,15 @@ impl Service {
     }
 
     fn get(&self, path: &str) -> String {
+        self.send(&format!("GET {path}"), "host: shop\r\n", "")
+    }
+
+    fn send(&self, line: &str, headers: &str, body: &str) -> String {
         let mut stream = TcpStream::connect(&self.address).unwrap();
+        let length = body.len();
         write!(
             stream,
-            "GET {path} HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n"
+            "{line} HTTP/1.1\r\n{headers}connection: close\r\ncontent-length: {length}\r\n\r\n{body}"
         )
         .unwrap();
         let mut answer = String::new();
@@ -99,4 +104,36 @@ fn it_says_what_to_try_and_stops_cleanly_when_asked() {
         // Nothing is left to recover: the log was moved into the database.
         assert!(!directory.path().join("shop.db-wal").exists());
     }
+}
+
+#[test]
+fn what_it_says_to_try_is_answered_as_curl_sends_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let service = Service::start(directory.path());
+    let curl = format!(
+        "Host: {}\r\nUser-Agent: curl/8.14.1\r\nAccept: */*\r\n",
+        service.address
+    );
+    let paying = format!("{curl}Idempotency-Key: my-first\r\nContent-Type: application/json\r\n");
+    let order = r#"{"order_id":1,"amount":1999,"currency":"EUR"}"#;
+    let answer = service.send("POST /payments", &paying, order);
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    for path in ["/analytics/top-products?days=30&limit=3", "/fusebox"] {
+        let answer = service.send(&format!("GET {path}"), &curl, "");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    // Whoever tries it out may try too much: loopback is told to wait, and never banned.
+    let statuses: Vec<String> = (0..200)
+        .map(|_| service.send("GET /payments/7", &curl, ""))
+        .collect();
+    assert!(
+        statuses
+            .iter()
+            .any(|answer| answer.starts_with("HTTP/1.1 404"))
+    );
+    assert!(
+        statuses
+            .iter()
+            .all(|answer| !answer.is_empty() && !answer.starts_with("HTTP/1.1 403"))
+    );
 }

@@ -114,6 +114,27 @@ fn parts_may_be_left_out_and_the_attacks_be_replayed_against_other_rules() {
     assert!(!stdout.contains("| idle"), "{stdout}");
 }
 
+#[test]
+fn where_there_is_no_second_namespace_the_attacker_is_named_by_a_proxy_and_that_is_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = quick(directory.path())
+        .args(["--only", "attack"])
+        // None of the programs that make one is found.
+        .env("PATH", directory.path())
+        .output()
+        .unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{stdout}\n{stderr}");
+    let not_run = stdout.lines().filter(|line| line.contains("not run: "));
+    assert_eq!(not_run.count(), 2, "{stdout}");
+    assert!(stdout.contains("| then closed by the layer"), "{stdout}");
+    assert!(
+        !stdout.contains("| then closed by the layer |     0"),
+        "{stdout}"
+    );
+}
+
 /// What only `/proc` tells.
 #[cfg(target_os = "linux")]
 mod processes {

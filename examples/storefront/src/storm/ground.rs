@@ -155,7 +155,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 mod linux {
     use std::{fs::File, path::PathBuf, process::Stdio};
 
-    use anyhow::{Context, ensure};
+    use anyhow::{Context, anyhow, bail, ensure};
     use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
     use tokio::{
         process::{Child, ChildStdin, Command},
@@ -238,7 +238,7 @@ mod linux {
                 .stderr(Stdio::null())
                 .kill_on_drop(true)
                 .spawn()
-                .context("no `unshare`")?;
+                .map_err(|_| anyhow!("no program `unshare`"))?;
             let id = process.id().context("`unshare` ended")?;
             let stdin = process.stdin.take().context("no pipe")?;
             let namespace = Self {
@@ -260,8 +260,12 @@ mod linux {
         async fn apart(&self) -> anyhow::Result<()> {
             let ours = std::fs::read_link("/proc/self/ns/net")?;
             loop {
-                let theirs = std::fs::read_link(self.link());
-                let theirs = theirs.context("no right to make a network namespace")?;
+                // It has ended if there is no link any more.
+                let Ok(theirs) = std::fs::read_link(self.link()) else {
+                    bail!(
+                        "no right to make a network namespace (`unshare --map-root-user` before the command may give it)"
+                    );
+                };
                 if theirs != ours {
                     return Ok(());
                 }
@@ -293,7 +297,7 @@ mod linux {
             let output = timeout(PATIENCE, running)
                 .await
                 .with_context(|| format!("`{line}` did not end"))?
-                .context("no `nsenter`")?;
+                .map_err(|_| anyhow!("no program `nsenter`"))?;
             let said = String::from_utf8_lossy(&output.stderr);
             ensure!(output.status.success(), "`{line}`: {}", said.trim());
             Ok(())

@@ -82,18 +82,19 @@ fn isolation(findings: &[Finding], plan: &Plan, cores: usize) -> String {
     )
 }
 
-/// A part that is tables and nothing else.
-fn tables<const N: usize>(title: &str, tables: [Table; N]) -> String {
+/// A part that is a few words and tables.
+fn tables<const N: usize>(title: &str, words: &str, tables: [Table; N]) -> String {
     let tables: String = tables
         .into_iter()
         .map(|table| format!("<div class=\"wide\">\n{}</div>\n", plain(table)))
         .collect();
-    format!("<h2>{title}</h2>\n{tables}")
+    format!("<h2>{title}</h2>\n<p>{words}</p>\n{tables}")
 }
 
 fn outage(outage: &Outage) -> String {
     tables(
         "Payments while their authoriser hangs, dies and returns",
+        "A circuit breaker, a deadline of 500 ms and a bulkhead are between the two.",
         [outage.payments(), outage.circuit()],
     )
 }
@@ -101,6 +102,9 @@ fn outage(outage: &Outage) -> String {
 fn attack(attack: &Attack) -> String {
     tables(
         "What an attacker costs once it is banned",
+        "Banned clients make the same connections to a service that turns them away at one depth after the other; told is \
+         the processor time of all its threads, for one connection. Then one attacker asks faster than it may, is \
+         banned, and goes on, while customers pay.",
         [attack.costs(), attack.payments(), attack.attacker()],
     )
 }
@@ -108,6 +112,8 @@ fn attack(attack: &Attack) -> String {
 fn replay(replay: &Replay) -> String {
     let mut html = tables(
         "What the firewall stops, and what it costs",
+        "Each request is from an address of its own, so that it is the firewall that stops it and no ban. Then the same \
+         payments and look-ups go to the shop with and without the firewall, one right after the other.",
         [replay.stops(), replay.costs()],
     );
     let surprises: String = replay

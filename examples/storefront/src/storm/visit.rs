@@ -55,6 +55,12 @@ impl Letter {
         }
     }
 
+    /// Its method and target.
+    #[cfg(test)]
+    pub(super) fn line(&self) -> &str {
+        &self.line
+    }
+
     /// Adds a header.
     #[must_use]
     pub(super) fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
@@ -67,6 +73,27 @@ impl Letter {
     pub(super) fn body(mut self, body: impl Into<String>) -> Self {
         self.body = body.into();
         self
+    }
+
+    /// What tells it from others, in one line that is not too long.
+    #[must_use]
+    pub(super) fn gist(&self) -> String {
+        const LONGEST: usize = 160;
+        let headers = self.headers.iter();
+        let headers = headers.filter(|(name, _)| name != "content-type");
+        let mut gist = self.line.clone();
+        for (name, value) in headers {
+            gist += &format!("  {name}: {value}");
+        }
+        if !self.body.is_empty() {
+            gist += &format!("  {}", self.body);
+        }
+        let whole = gist.chars().count() <= LONGEST;
+        let mut gist: String = gist.replace("\r\n", " ").chars().take(LONGEST).collect();
+        if !whole {
+            gist.push('…');
+        }
+        gist
     }
 
     /// The bytes, sent by `from`. What every client sends is added where it is not given.
@@ -162,6 +189,17 @@ mod tests {
         );
         let bare = Letter::new("GET /").sealed(host, None);
         assert!(!bare.contains("content-length") && !bare.contains("x-forwarded-for"));
+    }
+
+    #[test]
+    fn its_gist_is_one_line() {
+        let letter = Letter::new("POST /payments")
+            .header("content-type", "text/plain")
+            .header("user-agent", "sqlmap")
+            .body("one\r\ntwo");
+        assert_eq!(letter.gist(), "POST /payments  user-agent: sqlmap  one two");
+        let long = Letter::new("GET /").body("ä".repeat(1_000)).gist();
+        assert_eq!(long.chars().count(), 161);
     }
 
     #[test]

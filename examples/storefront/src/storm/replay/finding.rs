@@ -176,8 +176,8 @@ impl Replay {
         let refused = self.honest.iter().filter(|tried| tried.stopped);
         let told = |what: &'static str| {
             move |tried: &Tried| {
-                let Sample { family, line, .. } = &tried.sample;
-                format!("{what} ({family}), {}: {line}", tried.met)
+                let Sample { family, letter, .. } = &tried.sample;
+                format!("{what} ({family}), {}: {}", tried.met, letter.gist())
             }
         };
         let passed = passed.map(told("an attack passed the firewall"));
