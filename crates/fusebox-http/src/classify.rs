@@ -180,6 +180,7 @@ impl Asked {
     #[must_use]
     pub fn by<B>(request: &http::Request<B>) -> Self {
         Self {
+            // The method first: it is a byte, and the content type a look-up that most requests need not pay for.
             protocol: if request.method() == Method::POST {
                 Protocol::of(request.headers())
             } else {

@@ -15,9 +15,14 @@ use crate::store::{Keys, QuotaStore};
 /// However it goes away (its end, a drop, a panic that unwinds through it), it is told once, and what it was not
 /// worth is given back once.
 #[must_use]
-pub(crate) struct Call<St: QuotaStore> {
+pub(crate) struct Call<St: QuotaStore>(
     /// `None` once it is over.
-    shared: Option<Arc<Shared<St>>>,
+    Option<Live<St>>,
+);
+
+/// A call that is not over.
+struct Live<St> {
+    shared: Arc<Shared<St>>,
     started: Timestamp,
     /// `None` for nearly every call: one that was admitted at once and keeps what it paid.
     unusual: Option<Box<Unusual>>,
@@ -26,10 +31,24 @@ pub(crate) struct Call<St: QuotaStore> {
 /// What few calls have to remember.
 #[derive(Default)]
 struct Unusual {
-    waited: Duration,
+    waited: Waited,
     /// Why it was to be refused, if it was let through all the same.
     shadowed: Option<RejectionKind>,
     settling: Option<Settling>,
+}
+
+/// How a call waits for its turn.
+enum Waited {
+    /// It still does.
+    Parked,
+    /// It did, for so long.
+    Over(Duration),
+}
+
+impl Default for Waited {
+    fn default() -> Self {
+        Self::Over(Duration::ZERO)
+    }
 }
 
 /// What is needed to settle a call.
@@ -44,11 +63,11 @@ impl<St: QuotaStore> Call<St> {
     /// Begins a call that may pass.
     #[inline]
     pub(crate) const fn admitted(shared: Arc<Shared<St>>, started: Timestamp) -> Self {
-        Self {
-            shared: Some(shared),
+        Self(Some(Live {
+            shared,
             started,
             unusual: None,
-        }
+        }))
     }
 
     /// Begins a call that was to be refused, for that reason if it was one, and passes all the same.
@@ -58,33 +77,47 @@ impl<St: QuotaStore> Call<St> {
         kind: Option<RejectionKind>,
     ) -> Self {
         let mut call = Self::admitted(shared, started);
-        call.unusual().shadowed = kind;
+        call.remember(|unusual| unusual.shadowed = kind);
         call
     }
 
     /// It will turn out what it was worth.
     #[cold]
     pub(crate) fn settles(&mut self, charge: Charge, worth: Option<WorthOf>) {
-        self.unusual().settling = Some(Settling {
+        let settling = Settling {
             charge,
             worth,
             status: None,
             told: None,
-        });
+        };
+        self.remember(|unusual| unusual.settling = Some(settling));
+    }
+
+    /// It waits for its turn.
+    pub(crate) fn parks(&mut self) {
+        self.remember(|unusual| unusual.waited = Waited::Parked);
     }
 
     /// It has waited this long for its turn.
     pub(crate) fn waited(&mut self, waited: Duration) {
-        self.unusual().waited = waited;
+        self.remember(|unusual| unusual.waited = Waited::Over(waited));
     }
 
-    fn unusual(&mut self) -> &mut Unusual {
-        self.unusual.get_or_insert_default()
+    /// What there is to do at its end, for somebody else to do.
+    pub(crate) fn take(&mut self) -> Self {
+        Self(self.0.take())
+    }
+
+    fn remember(&mut self, what: impl FnOnce(&mut Unusual)) {
+        if let Some(live) = &mut self.0 {
+            what(live.unusual.get_or_insert_default());
+        }
     }
 
     /// The head of its answer is there.
     pub(crate) fn answered<B>(&mut self, response: &http::Response<B>) {
-        if let Some(unusual) = &mut self.unusual
+        if let Some(live) = &mut self.0
+            && let Some(unusual) = &mut live.unusual
             && let Some(settling) = &mut unusual.settling
         {
             settling.status = Some(response.status());
@@ -95,36 +128,67 @@ impl<St: QuotaStore> Call<St> {
         }
     }
 
+    /// Whether anybody wants to know how it ends: an observer, a log, a histogram, or a rule that settles it.
+    ///
+    /// If not, all that is left to do is to count it, and the head of its answer says as what. A guard that waits for
+    /// the end of the body would cost more than all of the rest.
+    #[inline]
+    pub(crate) fn is_followed(&self) -> bool {
+        self.0.as_ref().is_some_and(Live::is_followed)
+    }
+
     /// The call is over. Said again, it changes nothing.
     #[inline]
     pub(crate) fn finish(&mut self, outcome: Outcome) {
-        let Some(shared) = self.shared.take() else {
-            return;
-        };
-        if self.unusual.is_some() {
-            return self.finish_unusual(&shared, outcome);
+        if let Some(live) = self.0.take() {
+            live.finish(outcome);
         }
-        let now = if shared.latency {
-            shared.clock.now()
+    }
+
+    /// The call, that nobody [follows](Self::is_followed), is over.
+    #[inline(always)]
+    pub(crate) fn count(&mut self, outcome: Outcome) {
+        if let Some(live) = self.0.take() {
+            live.shared.reporter.count(outcome);
+        }
+    }
+}
+
+impl<St: QuotaStore> Live<St> {
+    #[inline]
+    fn is_followed(&self) -> bool {
+        self.unusual.is_some() || self.shared.follows()
+    }
+
+    #[inline]
+    fn finish(self, outcome: Outcome) {
+        if self.is_followed() {
+            self.tell(outcome);
         } else {
-            self.started
-        };
-        shared.reporter.report_admitted(self.started, now, outcome);
+            self.shared.reporter.count(outcome);
+        }
     }
 
     #[cold]
     #[inline(never)]
-    fn finish_unusual(&mut self, shared: &Shared<St>, outcome: Outcome) {
-        let unusual = self.unusual.take().unwrap_or_default();
-        let began = self.started + unusual.waited;
-        let now = if shared.latency {
-            shared.clock.now()
-        } else {
-            began
+    fn tell(self, outcome: Outcome) {
+        let Self {
+            shared,
+            started,
+            unusual,
+        } = self;
+        let now = shared.clock.now();
+        let Some(unusual) = unusual else {
+            return shared.reporter.report_admitted(started, now, outcome);
         };
         if let Some(settling) = &unusual.settling {
-            settling.settle(shared, outcome);
+            settling.settle(&shared, outcome);
         }
+        // Given up in line, it has waited until now and never ran.
+        let waited = match unusual.waited {
+            Waited::Parked => now.since(started),
+            Waited::Over(waited) => waited,
+        };
         let verdict = match unusual.shadowed {
             None => Verdict::Admitted,
             Some(kind) => Verdict::Refused {
@@ -135,15 +199,15 @@ impl<St: QuotaStore> Call<St> {
         let told = Told {
             verdict,
             outcome: Some(outcome),
-            waited: unusual.waited,
-            ran: now.since(began),
+            waited,
+            ran: now.since(started + waited),
         };
         shared.reporter.report(now, EventKind::Call(told));
     }
 
     #[cold]
     #[inline(never)]
-    fn give_up(&mut self) {
+    fn give_up(self) {
         // The work is dropped by its own panic, or because nobody waits for it any more.
         self.finish(if std::thread::panicking() {
             Outcome::Failure
@@ -178,8 +242,9 @@ impl Settling {
 impl<St: QuotaStore> Drop for Call<St> {
     #[inline]
     fn drop(&mut self) {
-        if self.shared.is_some() {
-            self.give_up();
+        // Taken, so that nothing is left to drop where the call is over, as it nearly always is.
+        if let Some(live) = self.0.take() {
+            live.give_up();
         }
     }
 }
@@ -194,8 +259,7 @@ impl<St: QuotaStore> Guard for Call<St> {
 impl<St: QuotaStore> std::fmt::Debug for Call<St> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Call")
-            .field("over", &self.shared.is_none())
-            .field("unusual", &self.unusual.is_some())
+            .field("over", &self.0.is_none())
             .finish_non_exhaustive()
     }
 }

@@ -220,8 +220,12 @@ impl RateLimiterBuilder {
         self
     }
 
-    /// Also measures how long admitted calls run, at the price of a second look at the clock; off unless set.
-    /// Without it events say that calls ran for no time at all.
+    /// Follows every call to the end of its body and measures how long it ran, at the price of a guard on the body and
+    /// a second look at the clock; unless set, that is done only while somebody listens: an observer, or `tracing` at
+    /// the level `TRACE`.
+    ///
+    /// A call that nobody follows is counted when the head of its answer is there, as what the head says (its status,
+    /// or its `grpc-status`): a body that breaks off later, and trailers, are not looked at.
     pub const fn measure_latency(mut self, latency: bool) -> Self {
         self.latency = latency;
         self

@@ -1,6 +1,7 @@
 //! The future of [`RateLimit`](crate::RateLimit).
 
 use std::future::Future;
+use std::hint::cold_path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fusebox_core::{Outcome, Rejection};
-use fusebox_http::{Asked, GuardedBody};
+use fusebox_http::{Asked, Classify, GrpcCode, GuardedBody, Protocol, Standard};
 use http::Response;
 use http_body::Body;
 use pin_project::pin_project;
@@ -38,15 +39,15 @@ where
 {
     #[pin]
     pub(crate) state: State<S, R, St>,
-    pub(crate) how: How,
+    pub(crate) asked: Asked,
     /// Only where something is left to be decided or told.
-    pub(crate) rules: Option<(RateLimiter<St>, Arc<Rules>)>,
+    pub(crate) rest: Option<Rest<St>>,
 }
 
-/// What is known of a call besides the request itself.
-#[derive(Debug)]
-pub(crate) struct How {
-    pub(crate) asked: Asked,
+/// What it takes to decide and to tell the rest.
+pub(crate) struct Rest<St> {
+    pub(crate) limiter: RateLimiter<St>,
+    pub(crate) rules: Arc<Rules>,
     pub(crate) standings: Standings,
 }
 
@@ -69,9 +70,9 @@ where
     Running {
         #[pin]
         future: S::Future,
+        /// `None` if it is exempt.
         call: Option<Call<St>>,
     },
-    Exempt(#[pin] S::Future),
     // Boxed, so that a call that need not wait carries neither a timer nor the request about.
     Parked(Pin<Box<Parked<S, R, St>>>),
     Asking(Box<Asking<S, R, St>>),
@@ -91,10 +92,11 @@ impl<S, R, St: QuotaStore> Parked<S, R, St> {
     pub(crate) fn until(
         start: Instant,
         wait: Duration,
-        call: Call<St>,
+        mut call: Call<St>,
         inner: S,
         request: R,
     ) -> Self {
+        call.parks();
         Self {
             timer: sleep_until(start),
             wait,
@@ -141,8 +143,7 @@ where
     fn poll_before(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        how: &mut How,
-        rules: Option<&(RateLimiter<St>, Arc<Rules>)>,
+        rest: Option<&mut Rest<St>>,
     ) -> Poll<Next<S, R, St>> {
         Poll::Ready(match self.project() {
             Doing::Parked(parked) => {
@@ -152,19 +153,19 @@ where
             Doing::Asking(asking) => {
                 let (later, charge, next) = &mut **asking;
                 let mut verdict = ready!(Pin::new(later).poll(cx));
-                let (Some((inner, request)), Some((limiter, rules))) = (next.take(), rules) else {
+                let (Some((inner, request)), Some(rest)) = (next.take(), rest) else {
                     return Poll::Pending;
                 };
                 if let Ok(verdict) = &mut verdict {
                     let standings = verdict.standings.take();
-                    how.standings = standings.map(|standings| (charge.tier, standings));
+                    rest.standings = standings.map(|standings| (charge.tier, standings));
                 }
-                match rules.fate(limiter, *charge, verdict) {
+                match rest.rules.fate(&rest.limiter, *charge, verdict) {
                     Fate::Call(call, wait) if wait.is_zero() => {
                         Next::State(Self::begin(inner, request, call))
                     }
                     Fate::Call(call, wait) => {
-                        let start = limiter.shared.clock.instant(charge.at + wait);
+                        let start = rest.limiter.shared.clock.instant(charge.at + wait);
                         let parked = Parked::until(start, wait, call, inner, request);
                         Next::State(Self::Parked(Box::pin(parked)))
                     }
@@ -175,8 +176,8 @@ where
                 Some(refused) => Next::Answer(refused),
                 None => return Poll::Pending,
             },
-            // They are polled as themselves.
-            Doing::Running { .. } | Doing::Exempt(_) => return Poll::Pending,
+            // It is polled as itself.
+            Doing::Running { .. } => return Poll::Pending,
         })
     }
 }
@@ -194,103 +195,117 @@ where
         let this = self.project();
         let mut state = this.state;
         loop {
-            match state.as_mut().project() {
-                Doing::Running { future, call } => {
-                    let result = ready!(future.poll(cx));
-                    let Some(mut call) = call.take() else {
-                        return Poll::Pending;
-                    };
-                    return Poll::Ready(match result {
-                        Ok(response) => Ok(answer(response, call, this.how, this.rules.as_ref())),
-                        Err(error) => {
-                            call.finish(Outcome::Failure);
-                            Err(error)
+            if let Doing::Running { future, call } = state.as_mut().project() {
+                return match future.poll(cx) {
+                    Poll::Pending => Poll::Pending,
+                    Poll::Ready(Ok(response)) => {
+                        if let Some(call) = call {
+                            if this.rest.is_some() || call.is_followed() {
+                                cold_path();
+                                let answer =
+                                    answer(response, call, *this.asked, this.rest.as_ref());
+                                return Poll::Ready(Ok(answer));
+                            }
+                            call.count(at_its_head(*this.asked, &response, &Standard));
                         }
-                    });
-                }
-                Doing::Exempt(future) => {
-                    let response = ready!(future.poll(cx));
-                    return Poll::Ready(
-                        response.map(|response| response.map(ResponseBody::exempt)),
-                    );
-                }
-                _ => {}
+                        Poll::Ready(Ok(response.map(ResponseBody::inner)))
+                    }
+                    Poll::Ready(Err(error)) => {
+                        if let Some(call) = call {
+                            call.finish(Outcome::Failure);
+                        }
+                        Poll::Ready(Err(error))
+                    }
+                };
             }
-            match ready!(
-                state
-                    .as_mut()
-                    .poll_before(cx, this.how, this.rules.as_ref())
-            ) {
+            cold_path();
+            match ready!(state.as_mut().poll_before(cx, this.rest.as_mut())) {
                 Next::State(next) => state.set(next),
                 Next::Answer(refused) => {
-                    return Poll::Ready(Ok(refuse(refused, this.how, this.rules.as_ref())));
+                    let protocol = this.asked.protocol;
+                    return Poll::Ready(Ok(refuse(refused, protocol, this.rest.as_ref())));
                 }
             }
         }
     }
 }
 
-/// Lets the body of an answer hold the call.
-#[inline]
-fn answer<B: Body, St: QuotaStore>(
-    mut response: Response<B>,
-    mut call: Call<St>,
-    how: &How,
-    rules: Option<&(RateLimiter<St>, Arc<Rules>)>,
-) -> Response<ResponseBody<B, St>> {
-    let mut classify = None;
-    if let Some((limiter, rules)) = rules {
-        call.answered(&response);
-        if let Some(heed) = rules
-            .special
-            .as_ref()
-            .and_then(|special| special.heed.as_ref())
-        {
-            let now = limiter.shared.clock.now();
-            heed.hear(response.status(), response.headers(), now);
-        }
-        classify = rules
-            .special
-            .as_ref()
-            .and_then(|special| special.classify.clone());
-        tell(response.headers_mut(), how, limiter, rules);
+/// As what a call counts that nobody follows any further than to the head of its answer.
+#[inline(always)]
+fn at_its_head<B>(
+    asked: Asked,
+    response: &Response<B>,
+    classify: &(impl Classify + ?Sized),
+) -> Outcome {
+    if asked.protocol != Protocol::Http
+        && let Some(code) = GrpcCode::of(response.headers())
+    {
+        return classify.grpc(code);
     }
-    GuardedBody::wrap(response, how.asked, classify, call).map(ResponseBody::counted)
+    classify.http(response.status())
 }
 
-#[cold]
+/// Adds to an answer what is to be told, and lets its body hold the call if that is followed to its end.
+#[inline(never)]
+fn answer<B: Body, St: QuotaStore>(
+    mut response: Response<B>,
+    call: &mut Call<St>,
+    asked: Asked,
+    rest: Option<&Rest<St>>,
+) -> Response<ResponseBody<B, St>> {
+    let mut classify = None;
+    if let Some(rest) = rest {
+        call.answered(&response);
+        if let Some(special) = &rest.rules.special {
+            if let Some(heed) = &special.heed {
+                let now = rest.limiter.shared.clock.now();
+                heed.hear(response.status(), response.headers(), now);
+            }
+            classify = special.classify.as_ref();
+        }
+        rest.tell(response.headers_mut());
+    }
+    if call.is_followed() {
+        let body = GuardedBody::wrap(response, asked, classify.cloned(), call.take());
+        return body.map(ResponseBody::followed);
+    }
+    call.count(match classify {
+        Some(classify) => at_its_head(asked, &response, &**classify),
+        None => at_its_head(asked, &response, &Standard),
+    });
+    response.map(ResponseBody::inner)
+}
+
+#[inline(never)]
 fn refuse<B, St: QuotaStore>(
     refused: Refused,
-    how: &How,
-    rules: Option<&(RateLimiter<St>, Arc<Rules>)>,
+    protocol: Protocol,
+    rest: Option<&Rest<St>>,
 ) -> Response<ResponseBody<B, St>> {
-    let policies = rules.and_then(|(limiter, _)| limiter.shared.tiers.get(refused.tier.0));
-    let special = rules.and_then(|(_, rules)| rules.special.as_ref());
+    let policies = rest.and_then(|rest| rest.limiter.shared.tiers.get(refused.tier.0));
+    let special = rest.and_then(|rest| rest.rules.special.as_ref());
     let mut response = refusal::response(
         refused.rejection,
         refused.violated,
         policies,
-        how.asked.protocol,
+        protocol,
         special.and_then(|special| special.respond.as_deref()),
     );
-    if let Some((limiter, rules)) = rules {
-        tell(response.headers_mut(), how, limiter, rules);
+    if let Some(rest) = rest {
+        rest.tell(response.headers_mut());
     }
     response.map(ResponseBody::refusal)
 }
 
-/// Adds the header fields that tell of quotas.
-#[inline]
-fn tell<St: QuotaStore>(
-    headers: &mut http::HeaderMap,
-    how: &How,
-    limiter: &RateLimiter<St>,
-    rules: &Rules,
-) {
-    if let Some((tier, standings)) = &how.standings
-        && let Some(policies) = limiter.shared.tiers.get(tier.0)
-    {
-        rules.telling.write(headers, policies, standings);
+impl<St> Rest<St> {
+    /// Adds the header fields that tell of quotas.
+    #[inline]
+    fn tell(&self, headers: &mut http::HeaderMap) {
+        if let Some((tier, standings)) = &self.standings
+            && let Some(policies) = self.limiter.shared.tiers.get(tier.0)
+        {
+            self.rules.telling.write(headers, policies, standings);
+        }
     }
 }
 
@@ -298,7 +313,6 @@ impl<S: Service<R>, R, St: QuotaStore> std::fmt::Debug for ResponseFuture<S, R, 
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let state = match &self.state {
             State::Running { .. } => "running",
-            State::Exempt(_) => "exempt",
             State::Parked(_) => "waiting",
             State::Asking(_) => "asking the store",
             State::Refused(_) => "refused",

@@ -35,7 +35,8 @@
 //!   built. No number of keys makes it grow, and no number of keys gets anyone a fresh quota: see
 //!   [`MemoryStore`](store::MemoryStore).
 //! - **Cost**: an admission with one policy is one cache line, one compare-and-swap, one look at the clock, no
-//!   allocation and no lock.
+//!   allocation and no lock. The answer is passed on as it is, unless somebody
+//!   [follows](RateLimiterBuilder::measure_latency) calls to their end or settles them.
 //!
 //! # What it does not protect against
 //! - Many clients at once: each within its quota, together too many. A quota that all share

@@ -368,6 +368,9 @@ impl<St: QuotaStore> RateLimiter<St> {
     }
 
     /// The counters alone.
+    ///
+    /// What admitted calls are counted as is said by the heads of their answers, unless somebody has them
+    /// [followed to their end](RateLimiterBuilder::measure_latency).
     #[must_use]
     pub fn stats(&self) -> fusebox_core::stats::StatsSnapshot {
         self.shared.reporter.stats(self.shared.clock.now())
@@ -393,6 +396,14 @@ impl Shared<MemoryStore> {
             self.rejection_of(ask.tier, verdict)
         };
         self.refuse(now, rejection).map(|()| false)
+    }
+}
+
+impl<St> Shared<St> {
+    /// Whether calls are followed to their end: to be told to somebody, or for their latency.
+    #[inline]
+    pub(crate) fn follows(&self) -> bool {
+        self.latency || self.reporter.listens()
     }
 }
 
@@ -527,8 +538,8 @@ impl<St: QuotaStore> Live for Shared<St> {
             snapshot = snapshot.with(name, value);
         }
         for (name, value) in self.reporter.stats(now).fields() {
-            // Times that nobody measures would be shown as zero.
-            if self.latency || !matches!(name, "latency" | "wait") {
+            // Times that nobody measures would be shown as none.
+            if self.follows() || !matches!(name, "latency" | "wait") {
                 snapshot = snapshot.with(name, value);
             }
         }

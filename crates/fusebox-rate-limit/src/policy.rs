@@ -84,7 +84,18 @@ const HEADER: u8 = 1;
 const PATH: u8 = 2;
 
 impl KeyBy {
-    #[inline]
+    /// The key of a request; `None` where it takes [`find`](Self::find) to tell, or to tell why there is none.
+    #[inline(always)]
+    pub(crate) fn at_a_glance(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<Key> {
+        match self {
+            Self::Client(resolver) => {
+                let key = resolver.key(headers, extensions)?;
+                Some(Key::from_bits(key.to_bits()))
+            }
+            _ => None,
+        }
+    }
+
     pub(crate) fn find<St: crate::store::QuotaStore>(
         &self,
         head: &Head<'_>,

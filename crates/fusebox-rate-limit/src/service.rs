@@ -1,3 +1,4 @@
+use std::hint::cold_path;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use tower_service::Service;
 use crate::Tier;
 use crate::body::ResponseBody;
 use crate::call::Call;
-use crate::future::{How, Parked, Refused, ResponseFuture, State};
+use crate::future::{Parked, Refused, ResponseFuture, Rest, State};
 use crate::layer::Rules;
 use crate::limiter::RateLimiter;
 use crate::policy::{Found, Head};
@@ -72,44 +73,87 @@ where
     #[inline]
     fn call(&mut self, request: Request<R>) -> Self::Future {
         let asked = Asked::by(&request);
-        let head = Head::of(&request);
-        let charge = self.rules.charge(&head, &self.limiter);
-        let Ok(Some(charge)) = charge else {
-            return self.call_uncharged(request, asked, charge.err());
-        };
-        if let Some(special) = &self.rules.special
-            && let Some(heed) = &special.heed
-            && !heed.rest(charge.at).is_zero()
-        {
-            return self.call_held(request, asked, charge, heed.rest(charge.at), heed.max_wait);
-        }
-        match self.limiter.shared.store.ask(&self.rules.question(&charge)) {
-            // By far the most: admitted at once, with nothing else to do or to tell.
-            Answer::Now(Verdict {
-                decision: Decision::Admitted { wait },
-                standings: None,
-                ..
-            }) if wait.is_zero() && self.rules.special.is_none() => {
-                // The call exists before the inner service is called: a panic in there tells its end.
-                let call = Call::admitted(self.limiter.shared.clone(), charge.at);
-                ResponseFuture {
-                    state: State::Running {
-                        future: self.inner.call(request),
-                        call: Some(call),
-                    },
-                    how: How {
-                        asked,
-                        standings: None,
-                    },
-                    rules: None,
+        match self.admit_at_once(&request) {
+            Ok(call) => ResponseFuture {
+                state: State::Running {
+                    future: self.inner.call(request),
+                    call: Some(call),
+                },
+                asked,
+                rest: None,
+            },
+            Err(charge) => {
+                cold_path();
+                match charge {
+                    Some(charge) => self.call_charged(request, asked, charge, Duration::ZERO),
+                    None => self.call_by_rules(request, asked),
                 }
             }
-            answer => self.call_charged(request, asked, charge, answer, Duration::ZERO),
         }
     }
 }
 
 impl<S, St: QuotaStore> RateLimit<S, St> {
+    /// What nearly all requests are: charged as all others, and admitted at once, with nothing else to do or to tell.
+    ///
+    /// The call exists before the inner service is called: a panic in there tells its end.
+    ///
+    /// # Errors
+    /// The charge, as far as it is known already.
+    #[inline(always)]
+    fn admit_at_once<R>(&self, request: &Request<R>) -> Result<Call<St>, Option<Charge>> {
+        if !self.rules.are_usual() {
+            cold_path();
+            return Err(None);
+        }
+        let Some(key) = self
+            .rules
+            .key
+            .at_a_glance(request.headers(), request.extensions())
+        else {
+            cold_path();
+            return Err(None);
+        };
+        let shared = &self.limiter.shared;
+        let (at, cost) = (shared.clock.now(), shared.cost);
+        if shared.store.spend_at_once(0, key, at, cost) {
+            Ok(Call::admitted(shared.clone(), at))
+        } else {
+            cold_path();
+            Err(Some(Charge {
+                at,
+                tier: Tier(0),
+                key,
+                cost,
+            }))
+        }
+    }
+
+    /// A request of which it has to be found out whom to charge, and how much.
+    #[inline(never)]
+    fn call_by_rules<R>(
+        &mut self,
+        request: Request<R>,
+        asked: Asked,
+    ) -> ResponseFuture<S, Request<R>, St>
+    where
+        S: Service<Request<R>> + Clone,
+    {
+        let charge = match self.rules.charge(&Head::of(&request), &self.limiter) {
+            Ok(Some(charge)) => charge,
+            Ok(None) => return self.call_uncharged(request, asked, None),
+            Err(at) => return self.call_uncharged(request, asked, Some(at)),
+        };
+        if let Some(special) = &self.rules.special
+            && let Some(heed) = &special.heed
+            && !heed.rest(charge.at).is_zero()
+        {
+            let (rest, max_wait) = (heed.rest(charge.at), heed.max_wait);
+            return self.call_held(request, asked, charge, rest, max_wait);
+        }
+        self.call_charged(request, asked, charge, Duration::ZERO)
+    }
+
     /// A request that nobody is charged for: exempt, or nobody knows whom to charge.
     #[cold]
     #[inline(never)]
@@ -123,11 +167,8 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
         S: Service<R>,
     {
         let state = match unidentified.map(|at| self.unidentified(at)) {
-            None => State::Exempt(self.inner.call(request)),
-            Some(Fate::Call(call, _)) => State::Running {
-                future: self.inner.call(request),
-                call: Some(call),
-            },
+            None => return self.begin(request, None, asked, None),
+            Some(Fate::Call(call, _)) => return self.begin(request, Some(call), asked, None),
             Some(Fate::Refused(refused)) => State::Refused(Some(refused)),
         };
         self.future(state, asked, None)
@@ -150,8 +191,7 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
         let shared = &self.limiter.shared;
         let kind = RejectionKind::QuotaExceeded;
         let state = if rest <= max_wait {
-            let answer = shared.store.ask(&self.rules.question(&charge));
-            return self.call_charged(request, asked, charge, answer, rest);
+            return self.call_charged(request, asked, charge, rest);
         } else if shared.mode.enforces_next() {
             shared.tell_refusal(charge.at, kind, true, None, Duration::ZERO);
             let rejection = shared.rejection(charge.tier, 0, kind);
@@ -162,10 +202,7 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
             }))
         } else {
             let call = Call::shadowed(shared.clone(), charge.at, Some(kind));
-            State::Running {
-                future: self.inner.call(request),
-                call: Some(call),
-            }
+            return self.begin(request, Some(call), asked, None);
         };
         self.future(state, asked, None)
     }
@@ -177,22 +214,21 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
         request: R,
         asked: Asked,
         charge: Charge,
-        answer: Answer<St::Later>,
         held: Duration,
     ) -> ResponseFuture<S, R, St>
     where
         S: Service<R> + Clone,
     {
         let mut standings = None;
+        let answer = self.limiter.shared.store.ask(&self.rules.question(&charge));
         let state = match answer {
             Answer::Now(mut verdict) => {
                 let told = verdict.standings.take();
                 standings = told.map(|told| (charge.tier, told));
                 match self.rules.fate(&self.limiter, charge, Ok(verdict)) {
-                    Fate::Call(call, wait) if wait.max(held).is_zero() => State::Running {
-                        future: self.inner.call(request),
-                        call: Some(call),
-                    },
+                    Fate::Call(call, wait) if wait.max(held).is_zero() => {
+                        return self.begin(request, Some(call), asked, standings);
+                    }
                     Fate::Call(call, wait) => {
                         let wait = wait.max(held);
                         let start = self.limiter.shared.clock.instant(charge.at + wait);
@@ -209,6 +245,24 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
         self.future(state, asked, standings)
     }
 
+    #[inline(never)]
+    fn begin<R>(
+        &mut self,
+        request: R,
+        call: Option<Call<St>>,
+        asked: Asked,
+        standings: Standings,
+    ) -> ResponseFuture<S, R, St>
+    where
+        S: Service<R>,
+    {
+        let state = State::Running {
+            future: self.inner.call(request),
+            call,
+        };
+        self.future(state, asked, standings)
+    }
+
     fn future<R>(
         &self,
         state: State<S, R, St>,
@@ -218,10 +272,16 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
     where
         S: Service<R>,
     {
+        let rest = || Rest {
+            limiter: self.limiter.clone(),
+            rules: self.rules.clone(),
+            standings,
+        };
+        let over = matches!(state, State::Running { .. }) && self.rules.are_usual();
         ResponseFuture {
+            rest: (!over).then(rest),
             state,
-            how: How { asked, standings },
-            rules: Some((self.limiter.clone(), self.rules.clone())),
+            asked,
         }
     }
 
@@ -259,6 +319,12 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
 }
 
 impl Rules {
+    /// Whether every request costs the same, is in the same tier, and is told nothing.
+    #[inline]
+    const fn are_usual(&self) -> bool {
+        self.special.is_none() && !self.telling.anything()
+    }
+
     /// What the request is charged; `None` if it is exempt, the time if nobody knows whom to charge.
     #[inline]
     fn charge<St: QuotaStore>(

@@ -17,12 +17,20 @@ impl Address {
     /// None for an address that no client can have.
     #[inline]
     pub(super) fn new(address: IpAddr) -> Option<Self> {
-        let bits = bits(address);
-        let impossible = match ipv4(bits) {
-            true => bits == IPV4.0 || bits >> 28 == 0xffffe,
-            false => bits == 0 || bits >> 120 == 0xff,
+        let bits = match address {
+            IpAddr::V4(v4) => return Self::v4(v4.to_bits()),
+            IpAddr::V6(v6) => v6.to_bits(),
         };
-        (!impossible).then_some(Self(bits))
+        match u32::try_from(bits & 0xffff_ffff) {
+            Ok(v4) if ipv4(bits) => Self::v4(v4),
+            _ => (bits != 0 && bits >> 120 != 0xff).then_some(Self(bits)),
+        }
+    }
+
+    /// None for an address that no client can have.
+    #[inline]
+    pub(super) fn v4(bits: u32) -> Option<Self> {
+        (bits != 0 && bits >> 28 != 0xe).then_some(Self(IPV4.0 | u128::from(bits)))
     }
 
     pub(super) const fn bits(self) -> u128 {

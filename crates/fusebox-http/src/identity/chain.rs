@@ -105,6 +105,12 @@ impl Iterator for Entries<'_> {
             Some(line) => line,
             None => self.lines.next_back()?.as_bytes(),
         };
+        if self.header == ForwardedHeader::XForwardedFor
+            && let Some((address, left)) = plain(line)
+        {
+            self.line = left;
+            return Some(Ok(address));
+        }
         let comma = match self.header {
             ForwardedHeader::XForwardedFor => line.iter().rposition(|byte| *byte == b','),
             ForwardedHeader::Forwarded => forwarded::last_comma(line),
@@ -123,9 +129,24 @@ impl Iterator for Entries<'_> {
     }
 }
 
+/// The last entry of a line where that is a plain IPv4 address, and what is left of the line.
+///
+/// `None` where it takes a closer look to tell.
+#[inline]
+fn plain(line: &[u8]) -> Option<(Address, Option<&[u8]>)> {
+    let (address, start) = node::last_ipv4(line)?;
+    match line.get(..start)?.trim_ascii_end() {
+        [] => Some((address, None)),
+        [left @ .., b','] => Some((address, Some(left))),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
+
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -300,5 +321,18 @@ mod tests {
         );
         let expected = stopped("10.0.0.2", MAX_HOPS, Unattributed::TooManyHops);
         assert_eq!(walk_from("10.0.0.1", xff, &[&chain(16)]), expected);
+    }
+
+    proptest! {
+        #[test]
+        fn a_plain_entry_is_read_as_any_other(line in "[0-9., a:\\t]{0,24}|( ?[0-2]?[0-9]{1,2}[.]?){1,9}( ?, ?[0-9]{1,3}([.][0-9]{1,3}){3}){0,2}") {
+            let bytes = line.as_bytes();
+            if let Some((address, left)) = plain(bytes) {
+                let comma = bytes.iter().rposition(|byte| *byte == b',');
+                let entry = bytes.get(comma.map_or(0, |comma| comma + 1)..).unwrap();
+                prop_assert_eq!(node::parse(entry.trim_ascii()), Ok(address));
+                prop_assert_eq!(left, comma.map(|comma| &bytes[..comma]));
+            }
+        }
     }
 }

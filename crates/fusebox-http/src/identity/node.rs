@@ -37,6 +37,75 @@ pub(super) fn parse(node: &[u8]) -> Result<Address, Unattributed> {
     address.ok_or(Unattributed::Malformed)
 }
 
+/// The plain IPv4 address at the end of a list, and where it begins; `None` if that is not what the list ends with.
+///
+/// What nearly every entry is. Read in one pass from the right, it costs a fifth of finding the comma, the colon that is
+/// not there, and then the address. Whatever it does not recognise is for [`parse`] to judge.
+pub(super) fn last_ipv4(list: &[u8]) -> Option<(Address, usize)> {
+    /// The longest there is has fifteen bytes; one more ends it.
+    const ENOUGH: usize = 16;
+    let (mut bits, mut shift) = (0, 0);
+    let mut octet = Octet::default();
+    let mut start = list.len();
+    for byte in list.iter().rev().take(ENOUGH) {
+        let digit = byte.wrapping_sub(b'0');
+        if digit <= 9 {
+            octet = octet.with(digit);
+        } else if *byte == b'.' && shift < 24 {
+            bits |= octet.value()? << shift;
+            shift += 8;
+            octet = Octet::default();
+        } else {
+            break;
+        }
+        start -= 1;
+    }
+    if shift != 24 {
+        return None;
+    }
+    Some((Address::v4(bits | octet.value()? << 24)?, start))
+}
+
+/// An octet that is read from its right end.
+struct Octet {
+    sum: u64,
+    /// What the next digit is worth.
+    worth: u64,
+    leftmost: u8,
+}
+
+impl Default for Octet {
+    fn default() -> Self {
+        Self {
+            sum: 0,
+            worth: 1,
+            leftmost: 0,
+        }
+    }
+}
+
+impl Octet {
+    /// Of at most sixteen digits, which fit.
+    #[inline(always)]
+    fn with(self, digit: u8) -> Self {
+        Self {
+            sum: self.sum + u64::from(digit) * self.worth,
+            worth: self.worth * 10,
+            leftmost: digit,
+        }
+    }
+
+    /// `None` for no digits, more than 255, and a leading zero, which some read as octal.
+    #[inline(always)]
+    fn value(&self) -> Option<u32> {
+        let leading_zero = self.leftmost == 0 && self.worth > 10;
+        if self.worth == 1 || self.sum > 255 || leading_zero {
+            return None;
+        }
+        u32::try_from(self.sum).ok()
+    }
+}
+
 /// A node name without brackets and port.
 fn name(name: &[u8]) -> Result<Address, Unattributed> {
     match name {
@@ -103,6 +172,36 @@ mod tests {
                 Ok(expected.parse().unwrap()),
                 "{node}"
             );
+        }
+    }
+
+    #[test]
+    fn a_plain_address_at_the_end_of_a_list_is_read_with_its_beginning() {
+        for (list, expected) in [
+            ("192.0.2.43", Some(("192.0.2.43", 0))),
+            ("a, 192.0.2.43", Some(("192.0.2.43", 3))),
+            ("1.192.0.2.43", Some(("192.0.2.43", 2))),
+            ("255.255.255.255", Some(("255.255.255.255", 0))),
+            ("10.0.0.0", Some(("10.0.0.0", 0))),
+            ("192.0.2.43 ", None),
+            ("192.0.2.043", None),
+            ("192.00.2.43", None),
+            ("0192.0.2.43", None),
+            ("192.0.2.256", None),
+            ("192.0.2.1000", None),
+            ("192.0.2.0000000000000000000000000", None),
+            ("192.0..43", None),
+            (".0.2.43", None),
+            ("0.2.43", None),
+            ("192.0.2.", None),
+            ("192.0.2.43:80", None),
+            ("0.0.0.0", None),
+            ("224.0.0.1", None),
+            ("", None),
+        ] {
+            let found = last_ipv4(list.as_bytes()).map(|(address, start)| (address.ip(), start));
+            let expected = expected.map(|(address, start)| (address.parse().unwrap(), start));
+            assert_eq!(found, expected, "{list}");
         }
     }
 

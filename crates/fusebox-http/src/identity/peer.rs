@@ -34,7 +34,7 @@ impl fmt::Debug for PeerAddr {
 }
 
 /// The peer's address as the server reported it.
-#[inline]
+#[inline(always)]
 pub(super) fn peer(extensions: &Extensions) -> Option<IpAddr> {
     if let Some(PeerAddr(peer)) = extensions.get() {
         return Some(peer.ip());

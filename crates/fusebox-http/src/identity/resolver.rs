@@ -102,9 +102,31 @@ impl IdentityResolver {
         if self.reads_headers
             && let Some(known) = self.known(extensions)
         {
-            return Ok(Some(known));
+            return Ok(Some(*known));
         }
         self.find(headers, extensions)
+    }
+
+    /// The key of the caller; `None` where it takes [`resolve`](Self::resolve) to tell why there is none.
+    ///
+    /// The same key, without putting an identity together that nobody looks at: for limiters.
+    #[inline(always)]
+    #[must_use]
+    pub fn key(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<IdentityKey> {
+        if self.reads_headers {
+            return self.key_in_headers(headers, extensions);
+        }
+        let network = Address::new(peer(extensions)?)?.group(self.settings.ipv6_prefix);
+        Some(IdentityKey::of_network(network))
+    }
+
+    #[inline(never)]
+    fn key_in_headers(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<IdentityKey> {
+        if let Some(known) = self.known(extensions) {
+            return Some(known.key());
+        }
+        let found = self.settings.find_in_headers(self.id, headers, extensions);
+        Some(found.ok()??.key())
     }
 
     /// As [`resolve`](Self::resolve), and keeps the answer in the request's extensions for the layers
@@ -121,7 +143,7 @@ impl IdentityResolver {
         request: &mut Request<B>,
     ) -> Result<Option<ClientIdentity>, IdentityError> {
         if let Some(known) = self.known(request.extensions()) {
-            return Ok(Some(known));
+            return Ok(Some(*known));
         }
         let found = self.find(request.headers(), request.extensions())?;
         if let Some(client) = found {
@@ -167,15 +189,16 @@ impl IdentityResolver {
         }
     }
 
-    fn known(&self, extensions: &Extensions) -> Option<ClientIdentity> {
+    #[inline]
+    fn known<'e>(&self, extensions: &'e Extensions) -> Option<&'e ClientIdentity> {
         extensions
             .get::<ClientIdentity>()
             .filter(|known| known.resolver() == self.id)
-            .copied()
     }
 }
 
 impl Settings {
+    #[inline]
     fn find_in_headers(
         &self,
         id: u64,
@@ -209,6 +232,7 @@ impl Settings {
         }
     }
 
+    #[inline]
     fn find_address(
         &self,
         id: u64,
@@ -244,6 +268,7 @@ impl Settings {
         }
     }
 
+    #[inline]
     fn walk(&self, peer: Address, headers: &HeaderMap) -> Walk {
         let Some(proxies) = &self.proxies else {
             return Walk::at_peer(peer);

@@ -83,7 +83,7 @@ impl KeyHasher {
     }
 
     /// Where a table looks for `key`. `salt` tells apart what has one key and two states.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub(crate) const fn place(&self, key: Key, salt: u64) -> u64 {
         let [a, b, c, d] = self.secret;

@@ -374,16 +374,6 @@ impl MemoryStore {
         self.consider(question)
     }
 
-    /// Spends, if the tier has one policy, that is a bucket, the key is known, and its bucket has enough;
-    /// otherwise does nothing.
-    #[inline(always)]
-    pub(crate) fn spend_at_once(&self, tier: usize, key: Key, now: Timestamp, cost: u64) -> bool {
-        match self.tiers.get(tier).map(|tier| &**tier) {
-            Some([only]) => only.spend_at_once(&self.hasher, key, now, cost),
-            _ => false,
-        }
-    }
-
     /// Answers anything.
     #[inline(never)]
     fn consider(&self, question: &Question<'_>) -> Verdict {
@@ -511,6 +501,16 @@ impl QuotaStore for MemoryStore {
     #[inline(always)]
     fn ask(&self, question: &Question<'_>) -> Answer<Self::Later> {
         Answer::Now(self.decide(question))
+    }
+
+    /// Spends, if the tier has one policy, that is a bucket, the key is known, and its bucket has enough;
+    /// otherwise does nothing.
+    #[inline(always)]
+    fn spend_at_once(&self, tier: usize, key: Key, now: Timestamp, cost: u64) -> bool {
+        match self.tiers.get(tier).map(|tier| &**tier) {
+            Some([only]) => only.spend_at_once(&self.hasher, key, now, cost),
+            _ => false,
+        }
     }
 
     fn fields(&self, now: Timestamp) -> Vec<(&'static str, Value)> {

@@ -167,6 +167,14 @@ pub trait QuotaStore: Send + Sync + 'static {
     /// Dropping the promise of an answer leaves open whether something was spent.
     fn ask(&self, question: &Question<'_>) -> Answer<Self::Later>;
 
+    /// Spends, if that is certain without a closer look, and says whether it did. What [`ask`](Self::ask) would
+    /// do with most questions, without putting a question and a verdict together; never, unless overridden.
+    #[inline]
+    fn spend_at_once(&self, tier: usize, key: Key, now: Timestamp, cost: u64) -> bool {
+        let _ = (tier, key, now, cost);
+        false
+    }
+
     /// Fields for the snapshot of the handle: how full it is, what it refused for lack of room.
     fn fields(&self, now: Timestamp) -> Vec<(&'static str, fusebox_core::Value)> {
         let _ = now;
