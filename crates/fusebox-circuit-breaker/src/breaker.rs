@@ -8,8 +8,9 @@ use std::{
 };
 
 use fusebox_core::{
-    CallError, Change, CircuitState, EventKind, LayerKind, Live, Mode, ModeCell, Name, Rejection,
-    RejectionKind, Reporter, Snapshot, Timestamp, Value, stats::StatsSnapshot, time::Clock,
+    CallError, Change, CircuitState, EventKind, LayerKind, Live, Mode, ModeCell, Name, Outcome,
+    Rejection, RejectionKind, Reporter, Snapshot, Timestamp, Value, stats::StatsSnapshot,
+    time::Clock,
 };
 
 use crate::{
@@ -56,8 +57,8 @@ pub(crate) struct Shared {
     pub(crate) reporter: Arc<Reporter>,
     pub(crate) mode: Arc<ModeCell>,
     name: Name,
-    /// Whether the circuit has to know how long each call took.
-    times_all: bool,
+    /// Whether somebody has to know of each call when it began. Then every call is one of the sample.
+    pub(crate) times_all: bool,
     /// The state of the random numbers.
     chance: AtomicU64,
 }
@@ -85,19 +86,16 @@ impl Breaker {
     ) -> Self {
         let circuit = Circuit::new(settings, shards, quorum);
         Self {
-            seats: Arc::new(Seats::around(
-                Arc::new(Shared {
-                    times_all: circuit.times_calls(),
-                    circuit,
-                    clock: Clock::new(),
-                    reporter,
-                    mode,
-                    name,
-                    // A hash of nothing under a random key: the standard library's own entropy.
-                    chance: AtomicU64::new(RandomState::new().hash_one(())),
-                }),
-                shards,
-            )),
+            seats: Arc::new(Seats::around(Arc::new(Shared {
+                times_all: circuit.times_calls() || reporter.is_observed(),
+                circuit,
+                clock: Clock::new(),
+                reporter,
+                mode,
+                name,
+                // A hash of nothing under a random key: the standard library's own entropy.
+                chance: AtomicU64::new(RandomState::new().hash_one(())),
+            }))),
         }
     }
 
@@ -133,18 +131,14 @@ impl Breaker {
         passed: impl FnOnce(Pass) -> T,
         refused: impl FnOnce(Rejection) -> T,
     ) -> T {
-        let seat = self.seats.mine();
-        let shared = seat.shared();
-        let timed = seat.samples() || shared.times_all || shared.reporter.listens();
-        let now = || shared.clock.now();
-        match shared.circuit.admit(seat.index(), timed, now, &**shared) {
-            engine::Verdict::Admitted(ticket) => passed(Pass::new(seat.clone(), ticket, false)),
-            engine::Verdict::Refused { at, retry_after } => {
-                match shared.refuse(seat, at, retry_after) {
-                    Admission::Passed(pass) => passed(pass),
-                    Admission::Refused(rejection) => refused(rejection),
-                }
-            }
+        let (seat, shared) = (self.seats.mine(), self.shared());
+        let skipped = seat.skips();
+        if skipped && let Some(ticket) = shared.circuit.admit_at_once() {
+            return passed(Pass::new(seat.clone(), ticket, 0));
+        }
+        match shared.admit(seat, skipped) {
+            Admission::Passed(pass) => passed(pass),
+            Admission::Refused(rejection) => refused(rejection),
         }
     }
 
@@ -251,12 +245,19 @@ impl Breaker {
 
     /// Counters since the handle was made, and latencies.
     ///
-    /// Latencies are those of one call in sixteen, unless somebody wants to know of each: an observer, a
-    /// `tracing` subscriber at level `TRACE`, or [`slow_calls`](BreakerBuilder::slow_calls).
+    /// Latencies are those of a sample, weighted by the calls they stand for: each call up to a thousand a second
+    /// and thread, one in 256 beyond that. Of every call, where somebody wants to know of each: an observer, a
+    /// `tracing` subscriber at level `TRACE` (within 510 calls after it has come), or
+    /// [`slow_calls`](BreakerBuilder::slow_calls) and [`hanging_calls`](BreakerBuilder::hanging_calls).
     #[must_use]
     pub fn stats(&self) -> StatsSnapshot {
         let shared = self.shared();
-        shared.reporter.stats(shared.clock.now())
+        shared.stats(shared.clock.now())
+    }
+
+    /// Hands what it has counted by itself over to the statistics it shares with others.
+    pub(crate) fn hand_over(&self) {
+        self.shared().hand_over();
     }
 
     /// Probes under way in a half-open circuit.
@@ -317,12 +318,38 @@ impl BreakerBuilder {
 }
 
 impl Shared {
+    /// Whether one more call may pass, for those that are timed or cannot just pass.
+    // Cold for the compiler: where calls are many, it is.
+    #[cold]
     #[inline(never)]
-    fn refuse(&self, seat: &Arc<Seat>, now: Timestamp, retry_after: Option<Duration>) -> Admission {
-        if self.mode.enforces_next() {
-            return Admission::Refused(self.refusal(now, retry_after));
+    fn admit(&self, seat: &Arc<Seat>, skipped: bool) -> Admission {
+        let now = self.clock.now();
+        let weight = if skipped { 0 } else { seat.sample(now) };
+        let ticket = match self.circuit.admit(seat.shard(), now, self) {
+            engine::Verdict::Admitted(ticket) => ticket,
+            engine::Verdict::Refused { retry_after, .. } if self.mode.enforces_next() => {
+                return Admission::Refused(self.refusal(now, retry_after));
+            }
+            engine::Verdict::Refused { .. } => {
+                return Admission::Passed(Pass::new(seat.clone(), Ticket::in_spite(now), weight));
+            }
+        };
+        Admission::Passed(Pass::new(seat.clone(), ticket, weight))
+    }
+
+    /// Counters and latencies, with what the shards have counted by themselves.
+    pub(crate) fn stats(&self, now: Timestamp) -> StatsSnapshot {
+        self.hand_over();
+        self.reporter.stats(now)
+    }
+
+    /// Hands the number of calls that ended well over to the statistics.
+    pub(crate) fn hand_over(&self) {
+        let shards = self.circuit.shards().iter();
+        let calls = shards.map(|shard| shard.take_ended_well()).sum();
+        if calls > 0 {
+            self.reporter.count_many(Outcome::Success, calls);
         }
-        Admission::Passed(Pass::new(seat.clone(), Ticket::unjudged(now), true))
     }
 
     fn refusal(&self, now: Timestamp, retry_after: Option<Duration>) -> Rejection {
@@ -389,7 +416,7 @@ impl Live for Shared {
         if let Some(left) = self.circuit.opens_for(now) {
             snapshot = snapshot.with("opens_for", Value::Time(left));
         }
-        snapshot.fields.extend(self.reporter.stats(now).fields());
+        snapshot.fields.extend(self.stats(now).fields());
         snapshot
     }
 
@@ -408,6 +435,13 @@ impl Live for Shared {
             self.reporter
                 .report(self.clock.now(), EventKind::Change(change));
         }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // The statistics may be those of a whole family.
+        self.hand_over();
     }
 }
 

@@ -63,10 +63,10 @@
 //! # What it costs
 //!
 //! A call through a closed circuit takes no lock, allocates nothing, and writes only to what is its own
-//! thread's; with a window of calls, also to one word that all share. A window of time reads the clock once
-//! per call, a window of calls does not need it. What a window costs depends neither on its length nor on
-//! how many calls are in it. Latencies are measured for one call in sixteen, unless somebody wants to know
-//! of each ([`Breaker::stats`]).
+//! thread's. A window of time reads the clock once per call, a window of calls does not. What a window costs
+//! depends neither on its length nor on how many calls are in it; a window of calls costs more while there is
+//! a failure in it, for then it has to remember which of them is the oldest. Every call's latency is measured
+//! up to a thousand a second and thread, and beyond that a sample (see [`Breaker::stats`]).
 //!
 //! # What it does not protect against
 //!

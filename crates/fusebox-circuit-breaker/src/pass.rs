@@ -10,35 +10,30 @@ use crate::{End, engine::Ticket, seat::Seat};
 /// failed.
 #[must_use = "dropping it says that the call was cancelled"]
 pub struct Pass {
-    seat: Arc<Seat>,
+    /// `None` once the end has been told.
+    seat: Option<Arc<Seat>>,
     ticket: Ticket,
-    /// Whether the end has been told.
-    over: bool,
-    /// Whether it was let through in spite of the verdict.
-    shadowed: bool,
+    /// For how many calls its latency stands in the statistics; zero if it is not of the sample.
+    weight: u16,
     /// Whether the call is being run. Still set at the drop, it was a panic that ended it;
     /// `thread::panicking` alone would also say so of a caller that panics.
     running: bool,
-    /// How many nanoseconds the dependency asked to be left alone; zero if it did not.
-    wish: u64,
 }
 
 impl Pass {
-    #[inline]
-    pub(crate) const fn new(seat: Arc<Seat>, ticket: Ticket, shadowed: bool) -> Self {
+    #[inline(always)]
+    pub(crate) fn new(seat: Arc<Seat>, ticket: Ticket, weight: u32) -> Self {
         Self {
-            seat,
+            seat: Some(seat),
             ticket,
-            over: false,
-            shadowed,
+            weight: u16::try_from(weight).unwrap_or(u16::MAX),
             running: false,
-            wish: 0,
         }
     }
 
     /// Whether the call is a probe of a half-open circuit.
     #[must_use]
-    pub const fn is_probe(&self) -> bool {
+    pub fn is_probe(&self) -> bool {
         self.ticket.is_probe()
     }
 
@@ -51,108 +46,115 @@ impl Pass {
     /// The call has been answered, if not to the end: from now on it does not hang.
     #[inline]
     pub fn answered(&mut self) {
-        self.seat.shared().circuit.answered(&mut self.ticket);
+        if let Some(seat) = &self.seat {
+            let circuit = &seat.shared().circuit;
+            circuit.answered(seat.shard(), &mut self.ticket);
+        }
     }
 
     /// The dependency asks to be left alone for so long; the latest wish counts.
     #[cfg(feature = "http")]
     pub(crate) fn asked_for(&mut self, wish: Option<Duration>) {
         if let Some(wish) = wish {
-            self.wish = fusebox_core::time::nanos(wish);
+            self.ticket.asked_for(wish);
         }
     }
 
     /// What of the call's own code runs from now on may panic.
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn watching(mut self) -> Self {
         self.running = true;
         self
     }
 
     /// The call's own code is about to run.
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn runs(&mut self) {
         self.running = true;
     }
 
     /// The call's own code has returned.
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn returned(&mut self) {
         self.running = false;
     }
 
     /// As [`end`](Self::end), for who cannot give the pass away. Only the first end counts.
+    // What is not inlined gets copies, never the pass itself: then it can live in registers.
     #[inline(always)]
     pub(crate) fn tell(&mut self, end: End) {
-        if std::mem::replace(&mut self.over, true) {
-            return;
-        }
-        let shared = self.seat.shared();
-        if self.ticket.began().is_none() && self.wish == 0 {
-            let now = || shared.clock.now();
-            shared.circuit.end(&mut self.ticket, end, now, &**shared);
-            shared.reporter.count(end.outcome);
-        } else {
-            self.tell_all(end);
+        let Some(seat) = self.seat.take() else { return };
+        let well = end.outcome == Outcome::Success && !end.local;
+        let shared = seat.shared();
+        let now = || shared.clock.now();
+        if !(well && shared.circuit.end_well(seat.shard(), &self.ticket, now)) {
+            // Not the `End` as a whole: it would be put together for every call.
+            let (outcome, local, wish) = (end.outcome, end.local, end.retry_after);
+            end_slowly(seat, self.ticket.clone(), self.weight, outcome, local, wish);
         }
     }
+}
 
-    /// The end of a call that was timed, or after which the dependency wants time.
-    #[inline(never)]
-    fn tell_all(&mut self, mut end: End) {
-        if self.wish > 0 {
-            end.retry_after = Some(Duration::from_nanos(self.wish));
+/// The end of a call that was timed, or did not go well, or comes after a transition.
+#[cold]
+#[inline(never)]
+fn end_slowly(
+    seat: Arc<Seat>,
+    mut ticket: Ticket,
+    weight: u16,
+    outcome: Outcome,
+    local: bool,
+    retry_after: Option<Duration>,
+) {
+    let panicked = ticket.is_probe() && outcome == Outcome::Failure && std::thread::panicking();
+    let end = End {
+        outcome,
+        // A panic on this side tells nothing of whether the dependency is back.
+        local: local || panicked,
+        retry_after,
+    };
+    let (shared, shard) = (seat.shared(), seat.shard());
+    let now = shared.clock.now();
+    let began = shared.circuit.began(&ticket);
+    let circuit = &shared.circuit;
+    circuit.end(shard, &mut ticket, end, now, &**shared);
+    let began = match began {
+        Some(began) if ticket.is_in_spite() => began,
+        Some(began) if weight > 0 => {
+            let reporter = &shared.reporter;
+            return reporter.report_sample(began, now, outcome, weight.into());
         }
-        if self.ticket.is_probe() && end.outcome == Outcome::Failure && std::thread::panicking() {
-            // A panic on this side tells nothing of whether the dependency is back.
-            end.local = true;
-        }
-        let shared = self.seat.shared();
-        let now = shared.clock.now();
-        shared.circuit.end(&mut self.ticket, end, || now, &**shared);
-        let Some(began) = self.ticket.began() else {
-            shared.reporter.count(end.outcome);
-            return;
-        };
-        if !self.shadowed {
-            shared.reporter.report_admitted(began, now, end.outcome);
-            return;
-        }
-        shared.reporter.report(
-            now,
-            EventKind::Call(Call {
-                verdict: Verdict::Refused {
-                    kind: RejectionKind::CircuitOpen,
-                    enforced: false,
-                },
-                outcome: Some(end.outcome),
-                waited: Duration::ZERO,
-                ran: now.since(began),
-            }),
-        );
-    }
+        _ => return shared.reporter.count(outcome),
+    };
+    let call = Call {
+        verdict: Verdict::Refused {
+            kind: RejectionKind::CircuitOpen,
+            enforced: false,
+        },
+        outcome: Some(outcome),
+        waited: Duration::ZERO,
+        ran: now.since(began),
+    };
+    shared.reporter.report(now, EventKind::Call(call));
+}
 
-    /// Nobody said how the call ended.
-    #[cold]
-    #[inline(never)]
-    fn dropped(&mut self) {
-        let panicked = self.running && std::thread::panicking();
-        self.tell(
-            if panicked {
-                Outcome::Failure
-            } else {
-                Outcome::Cancelled
-            }
-            .into(),
-        );
-    }
+/// Nobody said how the call ended.
+#[cold]
+#[inline(never)]
+fn dropped(seat: Arc<Seat>, ticket: Ticket, weight: u16, running: bool) {
+    let outcome = if running && std::thread::panicking() {
+        Outcome::Failure
+    } else {
+        Outcome::Cancelled
+    };
+    end_slowly(seat, ticket, weight, outcome, false, None);
 }
 
 impl Drop for Pass {
     #[inline]
     fn drop(&mut self) {
-        if !self.over {
-            self.dropped();
+        if let Some(seat) = self.seat.take() {
+            dropped(seat, self.ticket.clone(), self.weight, self.running);
         }
     }
 }
@@ -160,7 +162,7 @@ impl Drop for Pass {
 impl std::fmt::Debug for Pass {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Pass")
-            .field("shadowed", &self.shadowed)
+            .field("over", &self.seat.is_none())
             .field("ticket", &self.ticket)
             .finish_non_exhaustive()
     }

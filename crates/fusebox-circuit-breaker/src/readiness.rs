@@ -1,4 +1,4 @@
-use std::task::{Poll, ready};
+use std::task::Poll;
 
 use fusebox_core::{Mode, Rejection, Timestamp};
 
@@ -6,66 +6,65 @@ use fusebox_core::{Mode, Rejection, Timestamp};
 use crate::breaker::Admission;
 use crate::{Breaker, Pass};
 
-/// What `poll_ready` has found out for `call`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Readiness {
-    /// Nothing: nobody asked.
-    Unknown,
-    /// The inner service is ready.
-    Inner,
-    /// The circuit refused every call at that instant, and the inner service was not asked.
-    Refusing(Timestamp),
-}
+/// What `poll_ready` has found out for `call`: when the circuit refused every call and the inner service
+/// was not asked, if it did.
+#[derive(Debug)]
+pub(crate) struct Readiness(Option<Timestamp>);
 
 impl Readiness {
+    /// Nobody has asked yet.
+    pub(crate) const fn new() -> Self {
+        Self(None)
+    }
+
     /// Polls the inner service, unless the next call is sure to be refused.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn poll<E>(
         &mut self,
         breaker: &Breaker,
         inner: impl FnOnce() -> Poll<Result<(), E>>,
     ) -> Poll<Result<(), E>> {
         let shared = breaker.shared();
-        *self = Self::Unknown;
+        self.0 = None;
         // In any other mode the call may be made in spite of the verdict.
         if let Some(now) = shared.circuit.refuses(|| shared.clock.now())
             && shared.mode.get() == Mode::Enforce
         {
-            *self = Self::Refusing(now);
+            self.0 = Some(now);
             return Poll::Ready(Ok(()));
         }
-        ready!(inner())?;
-        *self = Self::Inner;
-        Poll::Ready(Ok(()))
-    }
-
-    #[inline]
-    pub(crate) const fn take(&mut self) -> Self {
-        std::mem::replace(self, Self::Unknown)
+        inner()
     }
 
     /// The verdict on the call. The instance that is not ready is never called: what was refused a
     /// moment ago stays refused, even if the cool-down has ended meanwhile.
     #[inline(always)]
     #[cfg(feature = "http")]
-    pub(crate) fn admit(self, breaker: &Breaker) -> Admission {
-        match self {
-            Self::Refusing(at) => Admission::Refused(breaker.refuse_since(at)),
-            Self::Unknown | Self::Inner => breaker.admit(),
+    pub(crate) fn admit(&mut self, breaker: &Breaker) -> Admission {
+        match self.0 {
+            None => breaker.admit(),
+            Some(at) => Admission::Refused(self.refuse(breaker, at)),
         }
     }
 
     /// As [`admit`](Self::admit), going on with what comes of it; see [`Breaker::admit_then`].
     #[inline(always)]
     pub(crate) fn admit_then<T>(
-        self,
+        &mut self,
         breaker: &Breaker,
         passed: impl FnOnce(Pass) -> T,
         refused: impl Fn(Rejection) -> T,
     ) -> T {
-        match self {
-            Self::Refusing(at) => refused(breaker.refuse_since(at)),
-            Self::Unknown | Self::Inner => breaker.admit_then(passed, refused),
+        match self.0 {
+            None => breaker.admit_then(passed, refused),
+            Some(at) => refused(self.refuse(breaker, at)),
         }
+    }
+
+    #[inline(always)]
+    fn refuse(&mut self, breaker: &Breaker, at: Timestamp) -> Rejection {
+        // What was found out is good for one call.
+        self.0 = None;
+        breaker.refuse_since(at)
     }
 }

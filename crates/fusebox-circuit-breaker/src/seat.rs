@@ -2,38 +2,43 @@ use std::{
     cell::Cell,
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
 };
 
-use crate::breaker::Shared;
+use fusebox_core::{Reporter, Timestamp, stats::Sampler};
 
-/// Past this many, seats cost memory and bring nothing.
-const MOST_SEATS: usize = 16;
+use crate::{breaker::Shared, engine::Shard};
+
+/// Places in every table: a power of two, so that a place is found by a mask. Past this many, seats cost
+/// memory and bring nothing.
+const PLACES: usize = 16;
 
 /// The places from which threads use a circuit.
 ///
 /// A call has to keep its circuit alive until it is over. Were that a clone of one `Arc`, two threads
 /// would fight for its count twice per call, which costs more than everything else here together. So
-/// each thread has a seat with a count of its own, and its number is also where the thread's calls are
-/// counted in the window.
+/// each thread has a seat with a count of its own, next to where its calls are counted.
 pub(crate) struct Seats {
-    seats: Box<[Arc<Seat>]>,
-    first: Arc<Seat>,
+    shared: Arc<Shared>,
+    /// The first is [`NOBODYS`]. If there are fewer others than places, each is here several times.
+    table: [Arc<Seat>; PLACES],
 }
 
 /// One of them; 128 because the adjacent-line prefetcher pulls lines in pairs.
 #[repr(align(128))]
 pub(crate) struct Seat {
     shared: Arc<Shared>,
-    index: usize,
-    /// Calls made from here, to tell which of them are timed.
-    calls: AtomicU32,
+    shard: Arc<Shard>,
+    /// Whether every call from here is one of the sample.
+    all: bool,
+    sampler: Sampler,
 }
 
-/// Of so many calls one is timed, where nobody wants to know of each: a reading of the clock costs more
-/// than everything else a closed circuit does.
-const TIMED: u32 = 16;
+/// So many calls a second each thread times in any case,
+const TIMED_PER_SECOND: u32 = 1_000;
+/// and beyond that one in 256: a reading of the clock costs as much as all else that a closed circuit does.
+const MOST_UNTIMED: u32 = 510;
 
 impl Seats {
     /// So many seats that the threads of this machine rarely share one: threads come and go, so their
@@ -41,76 +46,97 @@ impl Seats {
     /// thread would sit on a neighbour's lap.
     pub(crate) fn for_this_machine() -> usize {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        (4 * threads).next_power_of_two().min(MOST_SEATS)
+        (4 * threads).min(PLACES - 1)
     }
 
-    /// `seats` has to be a power of two.
-    pub(crate) fn around(shared: Arc<Shared>, seats: usize) -> Self {
-        let seat = |index| {
-            let shared = shared.clone();
-            let calls = AtomicU32::new(0);
-            Arc::new(Seat {
-                shared,
-                index,
-                calls,
-            })
-        };
-        let first = seat(0);
-        let others = (1..seats.max(1)).map(seat);
-        Self {
-            seats: std::iter::once(first.clone()).chain(others).collect(),
-            first,
-        }
+    /// As many seats as the circuit has shards, and nobody's.
+    pub(crate) fn around(shared: Arc<Shared>) -> Self {
+        let shards = shared.circuit.shards().len().max(1);
+        let seat = |number| Arc::new(Seat::new(shared.clone(), number));
+        let nobodys = seat(NOBODYS);
+        let seats: Vec<_> = (1..=shards).map(seat).collect();
+        let table = std::array::from_fn(|place| {
+            let place = place.checked_sub(1).map(|place| place % shards);
+            let seat = place.and_then(|place| seats.get(place));
+            seat.unwrap_or(&nobodys).clone()
+        });
+        Self { shared, table }
     }
 
-    #[inline]
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.first.shared
-    }
-
-    /// The calling thread's.
-    #[inline]
-    pub(crate) fn mine(&self) -> &Arc<Seat> {
-        let index = thread_index() & (self.seats.len() - 1);
-        self.seats.get(index).unwrap_or(&self.first)
-    }
-}
-
-impl Seat {
     #[inline]
     pub(crate) const fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
 
-    /// Whether one more call is one of the sample that is timed.
-    #[inline]
-    pub(crate) fn samples(&self) -> bool {
-        // Not one read-modify-write: a seat is one thread's, mostly, and a sample may be off by one.
-        let calls = self.calls.load(Ordering::Relaxed);
-        self.calls.store(calls.wrapping_add(1), Ordering::Relaxed);
-        calls.is_multiple_of(TIMED)
-    }
-
-    #[inline]
-    pub(crate) const fn index(&self) -> usize {
-        self.index
+    /// The calling thread's.
+    #[inline(always)]
+    pub(crate) fn mine(&self) -> &Arc<Seat> {
+        let [first, ..] = &self.table;
+        // Always found: the mask is the length.
+        self.table.get(my_place() % PLACES).unwrap_or(first)
     }
 }
 
-/// A small number for the calling thread, the same for all circuits.
-#[inline]
-fn thread_index() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static INDEX: Cell<usize> = const { Cell::new(usize::MAX) };
+impl Seat {
+    fn new(shared: Arc<Shared>, number: usize) -> Self {
+        Self {
+            shard: shared.circuit.shard(number).clone(),
+            // Who sits there gets a place with the first call.
+            all: number == NOBODYS || shared.times_all,
+            sampler: Sampler::new(TIMED_PER_SECOND, MOST_UNTIMED),
+            shared,
+        }
     }
-    // While a thread is torn down its index is gone; any seat will do for its last calls.
-    INDEX
-        .try_with(|index| {
-            if index.get() == usize::MAX {
-                index.set(NEXT.fetch_add(1, Ordering::Relaxed));
-            }
-            index.get()
-        })
-        .unwrap_or(0)
+
+    #[inline]
+    pub(crate) const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    #[inline]
+    pub(crate) fn shard(&self) -> &Shard {
+        &self.shard
+    }
+
+    /// Whether one more call is not of the sample that is timed.
+    #[inline(always)]
+    pub(crate) fn skips(&self) -> bool {
+        self.sampler.skips()
+    }
+
+    /// One of the sample begins now. Says for how many calls it stands.
+    pub(crate) fn sample(&self, now: Timestamp) -> u32 {
+        take_place();
+        // A sampler that takes no samples never begins to skip.
+        if self.all || Reporter::traces() {
+            1
+        } else {
+            self.sampler.take(now)
+        }
+    }
+}
+
+thread_local! {
+    /// The calling thread's place in every table, the same for all circuits.
+    static PLACE: Cell<usize> = const { Cell::new(NOBODYS) };
+}
+
+/// Where threads sit that have no place yet. Every call from there is timed, and on that way its thread
+/// [gets a place](take_place): so nobody else has to look whether it has one.
+const NOBODYS: usize = 0;
+
+#[inline(always)]
+fn my_place() -> usize {
+    // While a thread is torn down its place is gone; any seat will do for its last calls.
+    PLACE.try_with(Cell::get).unwrap_or(NOBODYS)
+}
+
+/// Gives the calling thread a place if it has none.
+fn take_place() {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    if my_place() == NOBODYS {
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        // The places but nobody's.
+        let _ = PLACE.try_with(|place| place.set(1 + next % (PLACES - 1)));
+    }
 }

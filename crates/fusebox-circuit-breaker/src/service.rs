@@ -30,7 +30,7 @@ impl<S> CircuitBreaker<S> {
             inner,
             breaker,
             policy,
-            readiness: Readiness::Unknown,
+            readiness: Readiness::new(),
         }
     }
 }
@@ -65,7 +65,7 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (asked, policy) = (Asked::by(&request), &self.policy);
         // Not `admit_then`: a request is larger than a pass, and would be moved into the closure.
-        match self.readiness.take().admit(&self.breaker) {
+        match self.readiness.admit(&self.breaker) {
             Admission::Passed(pass) => begin(pass, asked, &mut self.inner, request, policy),
             Admission::Refused(rejection) => refuse(rejection, asked, policy),
         }

@@ -77,18 +77,24 @@ impl Scene {
         })
     }
 
-    fn admit(&self, shard: usize, now: u64) -> Option<Ticket> {
-        let now = || Timestamp::from_nanos(now);
-        match self.circuit.admit(shard, true, now, &self.told) {
-            Verdict::Admitted(ticket) => Some(ticket),
+    fn admit(&self, shard: usize, now: u64) -> Option<(usize, Ticket)> {
+        let (circuit, now) = (&self.circuit, Timestamp::from_nanos(now));
+        let verdict = match circuit.admit_at_once() {
+            Some(ticket) => Verdict::Admitted(ticket),
+            None => circuit.admit(circuit.shard(shard), now, &self.told),
+        };
+        match verdict {
+            Verdict::Admitted(ticket) => Some((shard, ticket)),
             Verdict::Refused { .. } => None,
         }
     }
 
-    fn end(&self, mut ticket: Ticket, outcome: Outcome, now: u64) {
-        let now = || Timestamp::from_nanos(now);
-        self.circuit
-            .end(&mut ticket, outcome.into(), now, &self.told);
+    fn end(&self, (shard, mut ticket): (usize, Ticket), outcome: Outcome, now: u64) {
+        let (circuit, now) = (&self.circuit, Timestamp::from_nanos(now));
+        let shard = circuit.shard(shard);
+        if outcome != Outcome::Success || !circuit.end_well(shard, &ticket, || now) {
+            circuit.end(shard, &mut ticket, outcome.into(), now, &self.told);
+        }
     }
 
     fn state(&self) -> CircuitState {
@@ -160,6 +166,56 @@ fn the_sums_of_a_count_window_stay_true_when_threads_overtake_each_other() {
         scene.end(ticket, Outcome::Success, 2);
         let totals = scene.circuit.totals(Timestamp::from_nanos(2));
         assert_eq!((totals.calls, totals.failed), (1, 0));
+    });
+}
+
+#[test]
+fn a_success_beside_the_first_failure_is_counted_once() {
+    explore(|| {
+        let mut settings = settings(WindowSettings::Count { calls: 4 });
+        settings.failures = None;
+        let scene = Scene::new(settings);
+        let before = scene.admit(0, 0).unwrap();
+        scene.end(before, Outcome::Success, 0);
+        let other = {
+            let scene = scene.clone();
+            let ticket = scene.admit(1, 0).unwrap();
+            thread::spawn(move || scene.end(ticket, Outcome::Failure, 1))
+        };
+        let ticket = scene.admit(0, 0).unwrap();
+        scene.end(ticket, Outcome::Success, 1);
+        other.join().unwrap();
+        let totals = scene.circuit.totals(Timestamp::from_nanos(1));
+        assert_eq!((totals.calls, totals.failed), (3, 1));
+    });
+}
+
+#[test]
+fn a_failure_is_not_forgotten_when_the_last_one_leaves_at_the_same_moment() {
+    explore(|| {
+        let mut settings = settings(WindowSettings::Count { calls: 2 });
+        settings.failures = None;
+        let scene = Scene::new(settings);
+        for outcome in [Outcome::Failure, Outcome::Success] {
+            let ticket = scene.admit(0, 0).unwrap();
+            scene.end(ticket, outcome, 0);
+        }
+        let other = {
+            let scene = scene.clone();
+            let ticket = scene.admit(1, 0).unwrap();
+            thread::spawn(move || scene.end(ticket, Outcome::Failure, 1))
+        };
+        let ticket = scene.admit(0, 0).unwrap();
+        scene.end(ticket, Outcome::Success, 1);
+        other.join().unwrap();
+        let totals = scene.circuit.totals(Timestamp::from_nanos(1));
+        assert_eq!((totals.calls, totals.failed), (2, 1));
+        // And it leaves in its turn.
+        for _ in 0..2 {
+            let ticket = scene.admit(0, 2).unwrap();
+            scene.end(ticket, Outcome::Success, 2);
+        }
+        assert_eq!(scene.circuit.totals(Timestamp::from_nanos(2)).failed, 0);
     });
 }
 

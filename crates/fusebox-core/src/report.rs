@@ -63,13 +63,33 @@ impl Reporter {
     #[inline]
     #[must_use]
     pub fn listens(&self) -> bool {
-        !self.observers.is_empty() || heard_at(Level::Trace)
+        self.is_observed() || Self::traces()
+    }
+
+    /// Whether there are observers. They are given once and for all.
+    #[must_use]
+    pub const fn is_observed(&self) -> bool {
+        !self.observers.is_empty()
+    }
+
+    /// Whether `tracing` wants to hear of admitted calls. That may change at any time.
+    #[inline]
+    #[must_use]
+    pub fn traces() -> bool {
+        heard_at(Level::Trace)
     }
 
     /// Counts an admitted call that nobody [listens](Self::listens) to and whose latency was not measured.
     #[inline]
     pub fn count(&self, outcome: Outcome) {
         self.stats.count(outcome);
+    }
+
+    /// As [`count`](Self::count), for a handle that counts the usual outcome by itself and hands the number
+    /// over when somebody looks.
+    #[inline]
+    pub fn count_many(&self, outcome: Outcome, calls: u64) {
+        self.stats.count_many(outcome, calls);
     }
 
     /// Begins a call that was admitted at once, to be told by [`end`](Self::end).
@@ -106,7 +126,19 @@ impl Reporter {
     /// nobody listens to.
     #[inline]
     pub fn report_admitted(&self, started: Timestamp, ended: Timestamp, outcome: Outcome) {
-        self.stats.record_admitted(started, ended, outcome);
+        self.report_sample(started, ended, outcome, 1);
+    }
+
+    /// As [`report_admitted`](Self::report_admitted), for a handle that has a
+    /// [`Sampler`](crate::stats::Sampler) of its own: the call stands for `weight` of them.
+    pub fn report_sample(
+        &self,
+        started: Timestamp,
+        ended: Timestamp,
+        outcome: Outcome,
+        weight: u32,
+    ) {
+        self.stats.record_sample(started, ended, outcome, weight);
         if self.listens() {
             self.tell_admitted(started, ended, outcome);
         }

@@ -1,7 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
 use fusebox_core::{
-    Outcome, Timestamp,
+    Timestamp,
     sync::{AtomicU64, Mutex, Ordering, fence},
 };
 
@@ -10,9 +10,10 @@ use super::{
     leases::Leases,
     quorum::Quorum,
     settings::Settings,
+    shard::Shard,
     state::{Phase, State},
     tally::Tally,
-    ticket::{End, Ticket, UNTIMED, UNWATCHED, Verdict},
+    ticket::{End, Ticket, Verdict},
     transition::{Cold, Shell},
     window::{Class, Totals, Window},
 };
@@ -82,38 +83,51 @@ impl Circuit {
         State::from_word(self.state.load(Ordering::Acquire))
     }
 
-    /// Whether it needs to know how long each call took.
+    /// Whether it needs to know when each call began.
     #[must_use]
     pub const fn times_calls(&self) -> bool {
-        self.settings.slow.is_some()
+        self.settings.slow.is_some() || self.flights.is_some()
     }
 
-    /// Whether one more call may pass. A closed circuit asks for the time only if the call is to be
-    /// `timed`.
+    /// The state as far as this thread has heard of it: where nothing is read that was written before it.
     #[inline(always)]
-    pub fn admit(
-        &self,
-        shard: usize,
-        timed: bool,
-        now: impl FnOnce() -> Timestamp,
-        shell: &impl Shell,
-    ) -> Verdict {
-        let state = self.state();
-        if state.is_closed() && self.flights.is_none() {
-            let began = if timed { now() } else { UNTIMED };
-            return Verdict::Admitted(Ticket::new(state, began, shard));
-        }
-        self.admit_slowly(state, shard, now(), shell)
+    fn state_here(&self) -> State {
+        State::from_word(self.state.load(Ordering::Relaxed))
+    }
+
+    /// Where calls are counted.
+    #[must_use]
+    pub fn shards(&self) -> &[Arc<Shard>] {
+        self.window.shards()
+    }
+
+    /// Where the calls of one thread are counted, or of some; past the last shard comes the first. The
+    /// caller sees to it that each is one thread's, mostly.
+    #[must_use]
+    pub fn shard(&self, number: usize) -> &Arc<Shard> {
+        self.window.shard(number)
+    }
+
+    /// Lets a call pass whose beginning nobody wants to know, if the circuit is closed: what nearly every call
+    /// is. Not for circuits that [time their calls](Self::times_calls).
+    #[inline(always)]
+    pub fn admit_at_once(&self) -> Option<Ticket> {
+        let state = self.state_here();
+        state.is_closed().then(|| Ticket::untimed(state))
+    }
+
+    /// Whether one more call may pass.
+    pub fn admit(&self, shard: &Shard, now: Timestamp, shell: &impl Shell) -> Verdict {
+        self.admit_in(self.state(), shard, now, shell)
     }
 
     /// When it was seen to refuse every call for certain: `None` when it may let one pass.
     #[inline]
     pub fn refuses(&self, now: impl FnOnce() -> Timestamp) -> Option<Timestamp> {
-        let state = self.state();
-        if state.is_flowing() {
+        if self.state_here().is_flowing() {
             return None;
         }
-        match state.phase() {
+        match self.state().phase() {
             Phase::Open => {
                 let now = now();
                 (now.as_nanos() < self.until.load(Ordering::Acquire)).then_some(now)
@@ -123,11 +137,10 @@ impl Circuit {
         }
     }
 
-    #[inline(never)]
-    fn admit_slowly(
+    fn admit_in(
         &self,
         mut state: State,
-        shard: usize,
+        shard: &Shard,
         now: Timestamp,
         shell: &impl Shell,
     ) -> Verdict {
@@ -154,9 +167,7 @@ impl Circuit {
                     };
                     // It may have opened since: then a probe would be a call through an open circuit.
                     if self.state() == state {
-                        let mut ticket = Ticket::new(state, now, shard);
-                        ticket.lease = Some(Box::new(lease));
-                        return Verdict::Admitted(ticket);
+                        return Verdict::Admitted(Ticket::probe(state, lease));
                     }
                     self.hot.leases.give_back(lease);
                 }
@@ -173,7 +184,7 @@ impl Circuit {
                         retry_after: None,
                     };
                 }
-                Phase::Disabled => return Verdict::Admitted(Ticket::new(state, now, shard)),
+                Phase::Disabled => return Verdict::Admitted(Ticket::timed(state, now)),
             }
             state = self.state();
         }
@@ -191,11 +202,11 @@ impl Circuit {
     fn take_off(
         &self,
         state: State,
-        shard: usize,
+        shard: &Shard,
         now: Timestamp,
         shell: &impl Shell,
     ) -> Option<Ticket> {
-        let mut ticket = Ticket::new(state, now, shard);
+        let mut ticket = Ticket::timed(state, now);
         if let Some(flights) = &self.flights {
             let generation = state.generation();
             if flights.too_many(generation, now) {
@@ -204,93 +215,100 @@ impl Circuit {
                     return None;
                 }
             }
-            ticket.flight = flights.begin(shard, generation, now);
+            ticket.takes_off(flights.begin(shard.index as usize, generation, now));
         }
         Some(ticket)
     }
 
+    /// When a call was let through, if anybody wanted to know.
+    #[must_use]
+    pub fn began(&self, ticket: &Ticket) -> Option<Timestamp> {
+        match ticket.lease() {
+            Some(lease) => Some(self.hot.leases.taken_at(lease)),
+            None => ticket.began(),
+        }
+    }
+
     /// The call has been answered, if not to the end: it does not hang.
     #[inline]
-    pub fn answered(&self, ticket: &mut Ticket) {
-        if ticket.flight != UNWATCHED
-            && let Some(flights) = &self.flights
-        {
-            let quarter = std::mem::replace(&mut ticket.flight, UNWATCHED);
-            flights.end(ticket.shard as usize, ticket.state.generation(), quarter);
+    pub fn answered(&self, shard: &Shard, ticket: &mut Ticket) {
+        if let (Some(quarter), Some(flights)) = (ticket.lands(), &self.flights) {
+            flights.end(shard.index as usize, ticket.state().generation(), quarter);
         }
     }
 
-    /// The call is over. The time is asked for at most once.
+    /// The end of a call that was [let pass at once](Self::admit_at_once) and did what it should. `false` if
+    /// it is another, which has to [end](Self::end) properly.
     #[inline(always)]
+    pub fn end_well(
+        &self,
+        shard: &Shard,
+        ticket: &Ticket,
+        now: impl FnOnce() -> Timestamp,
+    ) -> bool {
+        // Any other state is a transition, after which this may be late.
+        let state = self.state_here();
+        if !ticket.is_untimed_in(state) {
+            return false;
+        }
+        self.good(shard, state, now);
+        shard.end_well();
+        true
+    }
+
+    #[inline(always)]
+    fn good(&self, shard: &Shard, state: State, now: impl FnOnce() -> Timestamp) {
+        self.window.add_good(shard, state, now);
+        // While all is well this is a look at a word that nobody writes.
+        if self.hot.row.counts() {
+            self.hot.row.set(state.generation(), 0);
+        }
+    }
+
+    /// The call is over.
     pub fn end(
         &self,
+        shard: &Shard,
         ticket: &mut Ticket,
         end: End,
-        now: impl FnOnce() -> Timestamp,
+        now: Timestamp,
         shell: &impl Shell,
     ) {
-        self.answered(ticket);
-        let well = end.outcome == Outcome::Success && !end.local;
-        if well && ticket.is_judged() && !self.times_calls() {
-            self.good(ticket, now);
-        } else {
-            self.end_slowly(ticket, end, now(), shell);
-        }
-    }
-
-    #[inline(always)]
-    fn good(&self, ticket: &Ticket, now: impl FnOnce() -> Timestamp) {
-        if !self.state().same_generation(ticket.state) {
-            return;
-        }
-        let generation = ticket.state.generation();
-        self.window
-            .add(ticket.shard as usize, generation, now, Class::GOOD);
-        // While all is well this is a look at a word that nobody writes.
-        if self.hot.row.get(generation) != 0 {
-            self.hot.row.set(generation, 0);
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn end_slowly(&self, ticket: &Ticket, end: End, now: Timestamp, shell: &impl Shell) {
+        self.answered(shard, ticket);
+        let lease = ticket.lease();
         // First of all, whatever becomes of the result: the place is free again.
-        if let Some(lease) = &ticket.lease
-            && !self.hot.leases.give_back(**lease)
-        {
+        if lease.is_some_and(|lease| !self.hot.leases.give_back(lease)) {
             return;
         }
-        let counts = ticket.lease.is_some() || ticket.is_judged();
-        if !counts || !self.state().same_generation(ticket.state) {
+        let counts = lease.is_some() || ticket.is_judged();
+        if !counts || !self.state().same_generation(ticket.state()) {
             return;
         }
-        self.hear(ticket.state, end, now);
+        self.hear(ticket, end, now);
         let class = if end.local {
             None
         } else {
-            let ran = nanos_between(ticket.began, now);
+            let ran = self
+                .began(ticket)
+                .map_or(0, |began| nanos_between(began, now));
             self.settings.class(end.outcome, ran)
         };
         match class {
             // The share of cancelled calls is about traffic, not about a few probes.
-            Some(class) if ticket.lease.is_some() && class.cancelled() => {}
-            Some(class) if ticket.lease.is_some() => {
-                self.probed(ticket.state, class, now, shell);
-            }
-            Some(class) if class.good() => self.good(ticket, || now),
-            Some(class) => self.bad(ticket, class, now, shell),
+            Some(class) if lease.is_some() && class.cancelled() => {}
+            Some(class) if lease.is_some() => self.probed(ticket.state(), class, now, shell),
+            Some(class) if class.good() => self.good(shard, ticket.state(), || now),
+            Some(class) => self.bad(shard, ticket.state(), class, now, shell),
             None => {}
         }
     }
 
-    fn bad(&self, ticket: &Ticket, class: Class, now: Timestamp, shell: &impl Shell) {
-        let generation = ticket.state.generation();
-        self.window
-            .add(ticket.shard as usize, generation, || now, class);
+    fn bad(&self, shard: &Shard, state: State, class: Class, now: Timestamp, shell: &impl Shell) {
+        let generation = state.generation();
+        self.window.add_bad(shard, state, now, class);
         if class.failed() {
             self.hot.row.add(generation);
-        } else if !class.cancelled() && self.hot.row.get(generation) != 0 {
+        } else if !class.cancelled() {
             self.hot.row.set(generation, 0);
         }
         // Of two threads whose failures only together are enough, at least one sees both.
@@ -299,8 +317,8 @@ impl Circuit {
             .settings
             .consecutive
             .is_some_and(|most| self.hot.row.get(generation) >= most);
-        if in_a_row || self.settings.too_bad(self.window.totals(generation, now)) {
-            self.trip(ticket.state, now, shell);
+        if in_a_row || self.settings.too_bad(self.window.totals(state, now)) {
+            self.trip(state, now, shell);
         }
     }
 
@@ -317,7 +335,7 @@ impl Circuit {
 
     /// What is in the window of the current generation.
     pub fn totals(&self, now: Timestamp) -> Totals {
-        self.window.totals(self.state().generation(), now)
+        self.window.totals(self.state(), now)
     }
 
     /// Failures in a row, now.

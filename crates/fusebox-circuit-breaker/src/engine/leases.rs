@@ -14,6 +14,18 @@ pub(super) struct Lease {
     word: NonZeroU64,
 }
 
+impl Lease {
+    /// Place and word.
+    pub(super) const fn parts(self) -> (u32, u64) {
+        (self.place, self.word.get())
+    }
+
+    /// A lease from its [parts](Self::parts).
+    pub(super) fn from_parts(place: u32, word: u64) -> Option<Self> {
+        NonZeroU64::new(word).map(|word| Self { place, word })
+    }
+}
+
 /// The places for probes: as many as may be under way at once.
 ///
 /// A word says until when its place is taken and whether it still is. No word is ever used twice for
@@ -28,6 +40,9 @@ pub(super) struct Leases {
 
 const TAKEN: u64 = 1;
 
+/// A century and a half: with it a deadline never comes near what a word can hold.
+const LONGEST_TERM: Duration = Duration::from_nanos(u64::MAX >> 2);
+
 const fn deadline(word: u64) -> u64 {
     word >> 1
 }
@@ -36,7 +51,7 @@ impl Leases {
     pub(super) fn new(probes: u32, term: Duration) -> Self {
         Self {
             places: (0..probes.max(1)).map(|_| AtomicU64::new(0)).collect(),
-            term,
+            term: term.min(LONGEST_TERM),
         }
     }
 
@@ -73,6 +88,11 @@ impl Leases {
             )
             .is_ok()
         })
+    }
+
+    /// When it was taken.
+    pub(super) fn taken_at(&self, lease: Lease) -> Timestamp {
+        Timestamp::from_nanos(deadline(lease.word.get()).saturating_sub(nanos(self.term)))
     }
 
     /// How many are held and in time.

@@ -349,9 +349,22 @@ fn nanos(time: Duration) -> u64 {
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    Admit { shard: usize },
-    Answer { call: usize },
-    End { call: usize, end: End },
+    Admit {
+        shard: usize,
+        timed: bool,
+    },
+    /// So many calls that begin, succeed and end at once.
+    Succeed {
+        shard: usize,
+        calls: usize,
+    },
+    Answer {
+        call: usize,
+    },
+    End {
+        call: usize,
+        end: End,
+    },
     Wait(u64),
     ForceOpen,
     Disable,
@@ -376,7 +389,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             retry_after: wish.map(Duration::from_nanos),
         });
     let step = prop_oneof![
-        40 => (0..3_usize).prop_map(|shard| Step::Admit { shard }),
+        40 => (0..3_usize, any::<bool>()).prop_map(|(shard, timed)| Step::Admit { shard, timed }),
+        5 => (0..3_usize, 1..16_usize).prop_map(|(shard, calls)| Step::Succeed { shard, calls }),
         3 => any::<usize>().prop_map(|call| Step::Answer { call }),
         40 => (any::<usize>(), end).prop_map(|(call, end)| Step::End { call, end }),
         20 => prop_oneof![0..20_u64, 0..400_u64, 0..4_000_u64].prop_map(Step::Wait),
@@ -390,7 +404,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 fn settings() -> impl Strategy<Value = Settings> {
     let share = (0..=10_u32).prop_map(|tenths| Share::new(f64::from(tenths) / 10.0).unwrap());
     let window = prop_oneof![
-        (1..100_u64).prop_map(|bucket| WindowSettings::Time { bucket }),
+        (2..100_u64).prop_map(|bucket| WindowSettings::Time { bucket }),
         (1..12_u32).prop_map(|calls| WindowSettings::Count { calls }),
     ];
     let counts = prop_oneof![
@@ -456,7 +470,8 @@ struct Pair {
     shell: Dice,
     model: Model,
     now: u64,
-    tickets: Vec<(usize, Ticket)>,
+    /// With the model's name for the call and the shard it is counted in.
+    tickets: Vec<(usize, usize, Ticket)>,
 }
 
 impl Pair {
@@ -473,29 +488,27 @@ impl Pair {
     fn take(&mut self, step: Step) -> Result<(), TestCaseError> {
         let now = Timestamp::from_nanos(self.now);
         match step {
-            Step::Admit { shard } => {
-                let verdict = self.circuit.admit(shard, true, || now, &self.shell);
-                match (verdict, self.model.admit(self.now)) {
-                    (Verdict::Admitted(ticket), Some(id)) => {
-                        self.tickets.push((id, ticket));
-                    }
-                    (Verdict::Refused { .. }, None) => {}
-                    (verdict, model) => {
-                        prop_assert!(false, "{:?} where the model says {:?}", verdict, model);
-                    }
+            Step::Admit { shard, timed } => self.admit(shard, timed, now)?,
+            Step::Succeed { shard, calls } => {
+                for _ in 0..calls {
+                    self.admit(shard, false, now)?;
+                    self.end(
+                        self.tickets.len().wrapping_sub(1),
+                        Outcome::Success.into(),
+                        now,
+                    );
+                    self.agree()?;
                 }
             }
             Step::Answer { call } if !self.tickets.is_empty() => {
                 let place = call % self.tickets.len();
-                let (id, ticket) = &mut self.tickets[place];
-                self.circuit.answered(ticket);
+                let (id, shard, ticket) = &mut self.tickets[place];
+                self.circuit.answered(self.circuit.shard(*shard), ticket);
                 let flying = self.model.flying.iter_mut().find(|call| call.id == *id);
                 flying.unwrap().answered = true;
             }
             Step::End { call, end } if !self.tickets.is_empty() => {
-                let (id, mut ticket) = self.tickets.swap_remove(call % self.tickets.len());
-                self.circuit.end(&mut ticket, end, || now, &self.shell);
-                self.model.end(id, end, self.now);
+                self.end(call % self.tickets.len(), end, now);
             }
             Step::Answer { .. } | Step::End { .. } => {}
             Step::Wait(nanos) => self.now += nanos,
@@ -513,6 +526,39 @@ impl Pair {
             }
         }
         self.agree()
+    }
+
+    fn admit(&mut self, shard: usize, timed: bool, now: Timestamp) -> Result<(), TestCaseError> {
+        let (circuit, shell) = (&self.circuit, &self.shell);
+        let at_once = || {
+            let untimed = !timed && !circuit.times_calls();
+            untimed.then(|| circuit.admit_at_once()).flatten()
+        };
+        let verdict = at_once().map_or_else(
+            || circuit.admit(circuit.shard(shard), now, shell),
+            Verdict::Admitted,
+        );
+        match (verdict, self.model.admit(self.now)) {
+            (Verdict::Admitted(ticket), Some(id)) => self.tickets.push((id, shard, ticket)),
+            (Verdict::Refused { .. }, None) => {}
+            (verdict, model) => {
+                prop_assert!(false, "{:?} where the model says {:?}", verdict, model);
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, place: usize, end: End, now: Timestamp) {
+        if place >= self.tickets.len() {
+            return;
+        }
+        let (id, shard, mut ticket) = self.tickets.swap_remove(place);
+        let (circuit, shard) = (&self.circuit, self.circuit.shard(shard));
+        let well = end.outcome == Outcome::Success && !end.local;
+        if !(well && circuit.end_well(shard, &ticket, || now)) {
+            circuit.end(shard, &mut ticket, end, now, &self.shell);
+        }
+        self.model.end(id, end, self.now);
     }
 
     fn agree(&self) -> Result<(), TestCaseError> {

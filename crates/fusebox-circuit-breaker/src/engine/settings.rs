@@ -47,7 +47,7 @@ pub struct Settings {
 pub enum WindowSettings {
     /// Those of the last sixteen buckets of so many nanoseconds.
     Time {
-        /// Nanoseconds per bucket.
+        /// Nanoseconds per bucket, at least two.
         bucket: u64,
     },
     /// The last so many.

@@ -30,6 +30,9 @@ const PHASE_BITS: u32 = 3;
 const PHASE_MASK: u64 = (1 << PHASE_BITS) - 1;
 
 impl State {
+    /// The state of no circuit: what a call was let through in that should not have been.
+    pub(super) const REFUSED: Self = Self(PHASE_MASK);
+
     pub(super) const fn new(phase: Phase, generation: u64) -> Self {
         Self(generation << PHASE_BITS | phase as u64)
     }
@@ -82,6 +85,17 @@ impl State {
     )]
     pub(super) const fn generation(self) -> u32 {
         (self.0 >> PHASE_BITS) as u32
+    }
+
+    /// The generation times `size`, a multiple of eight.
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "generations are compared modulo 2^32"
+    )]
+    pub(super) const fn generations_of(self, size: u32) -> u32 {
+        // Without bringing the number down first: the phase is a factor of eight.
+        ((self.0 & !PHASE_MASK) as u32).wrapping_mul(size >> PHASE_BITS)
     }
 
     pub(super) const fn same_generation(self, other: Self) -> bool {

@@ -17,8 +17,14 @@ pub(super) const fn newer(other: u32, tag: u32) -> bool {
     other != tag && other.wrapping_sub(tag) < AHEAD
 }
 
+/// A count that nobody adds to.
+pub(super) const SEALED: u32 = u32::MAX;
+
+/// One more of the same tag.
+const ONE: u64 = 1 << 32;
+
 const fn pack(tag: u32, count: u32) -> u64 {
-    (tag as u64) << 32 | count as u64
+    (count as u64) << 32 | tag as u64
 }
 
 #[expect(
@@ -26,7 +32,7 @@ const fn pack(tag: u32, count: u32) -> u64 {
     reason = "the two halves are taken apart"
 )]
 const fn unpack(word: u64) -> (u32, u32) {
-    ((word >> 32) as u32, word as u32)
+    (word as u32, (word >> 32) as u32)
 }
 
 impl Tally {
@@ -34,9 +40,31 @@ impl Tally {
         Self(AtomicU64::new(0))
     }
 
+    /// One more for `tag` if that is what is counted here, and nobody comes between; `false` if it was not
+    /// counted. This is all that nearly every call needs.
+    #[inline(always)]
+    pub(super) fn add_at_once(&self, tag: u32) -> bool {
+        let seen = self.0.load(Ordering::Relaxed);
+        // The count is above the tag, so that its half is a look at a sign.
+        unpack(seen).0 == tag
+            && seen.cast_signed() >= 0
+            && self
+                .0
+                .compare_exchange(seen, seen + ONE, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+
     /// One more for `tag`; what was counted for an older one is forgotten. Late ones are dropped.
-    #[inline]
+    #[inline(always)]
     pub(super) fn add(&self, tag: u32) {
+        if !self.add_at_once(tag) {
+            self.add_slowly(tag);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn add_slowly(&self, tag: u32) {
         let mut seen = self.0.load(Ordering::Relaxed);
         loop {
             let (of, count) = unpack(seen);
@@ -52,6 +80,50 @@ impl Tally {
                 .compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed)
             {
                 Ok(_) => return,
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// As [`add`](Self::add), but the count stops at `most`; `false` if it is [`SEALED`].
+    pub(super) fn add_up_to(&self, tag: u32, most: u32) -> bool {
+        let mut seen = self.0.load(Ordering::Relaxed);
+        loop {
+            let (of, count) = unpack(seen);
+            let next = if of == tag && count == SEALED {
+                return false;
+            } else if of == tag {
+                pack(tag, count.min(most - 1) + 1)
+            } else if count != 0 && newer(of, tag) {
+                return true;
+            } else {
+                pack(tag, 1)
+            };
+            match self
+                .0
+                .compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed)
+            {
+                Ok(_) => return true,
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// Sets the count of `tag` and returns what it was; `None` and nothing is done where a newer one is
+    /// counted.
+    pub(super) fn swap(&self, tag: u32, count: u32) -> Option<u32> {
+        let mut seen = self.0.load(Ordering::Relaxed);
+        loop {
+            let (of, before) = unpack(seen);
+            if before != 0 && newer(of, tag) {
+                return None;
+            }
+            let next = pack(tag, count);
+            match self
+                .0
+                .compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed)
+            {
+                Ok(_) => return Some(if of == tag { before } else { 0 }),
                 Err(now) => seen = now,
             }
         }
@@ -82,6 +154,8 @@ impl Tally {
     }
 
     /// Sets the count of `tag` unless a newer tag is there.
+    #[cold]
+    #[inline(never)]
     pub(super) fn set(&self, tag: u32, count: u32) {
         let seen = self.0.load(Ordering::Relaxed);
         let (of, now) = unpack(seen);
@@ -94,6 +168,12 @@ impl Tally {
                 Ordering::Relaxed,
             );
         }
+    }
+
+    /// Whether anything is counted, whatever the tag.
+    #[inline(always)]
+    pub(super) fn counts(&self) -> bool {
+        unpack(self.0.load(Ordering::Relaxed)).1 != 0
     }
 
     /// The count of `tag`; 0 when the word speaks of another.

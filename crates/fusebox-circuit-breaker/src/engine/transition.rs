@@ -12,7 +12,7 @@ use super::{
     circuit::Circuit,
     settings::Closing,
     state::{Phase, State},
-    ticket::End,
+    ticket::{End, Ticket},
     window::Class,
 };
 
@@ -104,12 +104,14 @@ impl Circuit {
     }
 
     /// Remembers how long the dependency wants to be left alone, in case the circuit opens.
-    pub(super) fn hear(&self, state: State, end: End, now: Timestamp) {
+    pub(super) fn hear(&self, ticket: &Ticket, end: End, now: Timestamp) {
+        let wish = ticket.wish().or(end.retry_after);
         let (Some(wish), Outcome::Failure | Outcome::Throttled, false) =
-            (end.retry_after, end.outcome, end.local)
+            (wish, end.outcome, end.local)
         else {
             return;
         };
+        let state = ticket.state();
         let until = now + wish.min(self.settings.longest_retry_after);
         let mut cold = lock(&self.hot.cold);
         cold.asked = match cold.asked {

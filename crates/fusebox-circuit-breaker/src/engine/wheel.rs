@@ -19,21 +19,24 @@ pub(super) struct Wheel {
 }
 
 impl Wheel {
-    /// One more in the bucket `number`.
-    #[inline]
-    pub(super) fn add(&self, number: u32) {
+    /// Where the bucket `number` is counted.
+    #[inline(always)]
+    pub(super) fn of(&self, number: u32) -> &Tally {
+        let [first, ..] = &self.buckets;
         // Always found: the mask is the length.
-        if let Some(bucket) = self.buckets.get((number % BUCKETS) as usize) {
-            bucket.add(number);
-        }
+        let bucket = self.buckets.get((number % BUCKETS) as usize);
+        bucket.unwrap_or(first)
+    }
+
+    /// One more in the bucket `number`.
+    #[inline(always)]
+    pub(super) fn add(&self, number: u32) {
+        self.of(number).add(number);
     }
 
     /// How many in the window that ends with the bucket `number`.
     pub(super) fn sum(&self, number: u32) -> u32 {
-        let now = match self.buckets.get((number % BUCKETS) as usize) {
-            Some(bucket) => bucket.get(number),
-            None => 0,
-        };
+        let now = self.of(number).get(number);
         let before = match self.before.peek(number) {
             // A new word says 0 before bucket 0, which is right unless the numbers have gone round and
             // nobody has ever asked.

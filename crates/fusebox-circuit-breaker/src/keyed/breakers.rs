@@ -212,7 +212,7 @@ impl<K: Hash + Eq + Clone> KeyedBreaker<K> {
     /// Counters of all circuits together.
     #[must_use]
     pub fn stats(&self) -> StatsSnapshot {
-        self.family.reporter.stats(self.family.clock.now())
+        self.family.stats()
     }
 }
 
@@ -238,6 +238,17 @@ impl<K> KeyedBreaker<K> {
 fn locked<K>(slots: &Mutex<Slots<K, Breaker>>) -> MutexGuard<'_, Slots<K, Breaker>> {
     // Nothing in there panics half-way; a hash of the user's might, before anything is changed.
     slots.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<K> Family<K> {
+    fn stats(&self) -> StatsSnapshot {
+        for slots in &self.shards {
+            let slots = locked(slots);
+            slots.iter().for_each(|(_, each)| each.hand_over());
+        }
+        self.others.hand_over();
+        self.reporter.stats(self.clock.now())
+    }
 }
 
 impl<K: Hash> Family<K> {
@@ -287,7 +298,7 @@ impl<K: Hash + Eq + Clone + Send + Sync> Live for Family<K> {
             .with("keys", Value::Gauge(keys))
             .with("not_closed", Value::Gauge(open))
             .with("without_room", Value::Count(without_room));
-        let stats = self.reporter.stats(self.clock.now());
+        let stats = self.stats();
         snapshot.fields.extend(stats.fields());
         snapshot
     }

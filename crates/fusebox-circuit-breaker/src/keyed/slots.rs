@@ -79,7 +79,9 @@ impl<K: Hash + Eq + Clone, V> Slots<K, V> {
         }
         None
     }
+}
 
+impl<K, V> Slots<K, V> {
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }

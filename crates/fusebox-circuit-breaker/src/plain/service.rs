@@ -24,7 +24,7 @@ impl<S, J> PlainCircuitBreaker<S, J> {
             inner,
             breaker,
             judge,
-            readiness: Readiness::Unknown,
+            readiness: Readiness::new(),
         }
     }
 }
@@ -55,7 +55,7 @@ where
 
     #[inline(always)]
     fn call(&mut self, request: R) -> Self::Future {
-        self.readiness.take().admit_then(
+        self.readiness.admit_then(
             &self.breaker,
             |pass| {
                 let mut pass = pass.watching();

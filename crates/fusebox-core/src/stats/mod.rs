@@ -30,10 +30,9 @@ use std::{
 use self::{
     buckets::{Buckets, histogram},
     counters::Counters,
-    sampler::Sampler,
 };
 pub use self::{
-    sampler::Begun,
+    sampler::{Begun, Sampler},
     snapshot::{Distribution, StatsSnapshot},
 };
 use crate::{Call, Outcome, RejectionKind, Timestamp, Verdict, time::nanos};
@@ -124,7 +123,7 @@ impl Stats {
         if self.times_all {
             Begun::at(now)
         } else {
-            shard.sampler.take(now)
+            Begun::standing_for(now, shard.sampler.take(now))
         }
     }
 
@@ -160,9 +159,21 @@ impl Stats {
     /// Records one call that was admitted at once and is over.
     #[inline]
     pub fn record_admitted(&self, started: Timestamp, ended: Timestamp, outcome: Outcome) {
+        self.record_sample(started, ended, outcome, 1);
+    }
+
+    /// The same; the latency counts as that of `weight` calls.
+    #[inline]
+    pub fn record_sample(
+        &self,
+        started: Timestamp,
+        ended: Timestamp,
+        outcome: Outcome,
+        weight: u32,
+    ) {
         if let Some(shard) = self.shard() {
             let ran = ended.as_nanos().saturating_sub(started.as_nanos());
-            self.ended(shard, ended, ran, 1, outcome);
+            self.ended(shard, ended, ran, weight, outcome);
         }
     }
 
@@ -179,6 +190,17 @@ impl Stats {
     pub fn count(&self, outcome: Outcome) {
         if let Some(shard) = self.shard() {
             shard.counters.ended(outcome);
+        }
+    }
+
+    /// Counts so many calls as [`count`](Self::count) does one.
+    #[inline]
+    pub fn count_many(&self, outcome: Outcome, calls: u64) {
+        if let Some(count) = self
+            .shard()
+            .and_then(|shard| shard.counters.outcomes.get(outcome.index()))
+        {
+            count.fetch_add(calls, Ordering::Relaxed);
         }
     }
 

@@ -31,7 +31,7 @@ impl Begun {
         Self::standing_for(started, 1)
     }
 
-    const fn standing_for(started: Timestamp, weight: u32) -> Self {
+    pub(super) const fn standing_for(started: Timestamp, weight: u32) -> Self {
         let nanos = started.as_nanos();
         let nanos = if nanos > LATEST { LATEST } else { nanos };
         Self(nanos << WEIGHT_BITS | weight as u64)
@@ -69,38 +69,60 @@ impl Begun {
 /// calls a second nobody notices, and no call may be missed, since the slow one is what one looks for. At tens of
 /// thousands a second one in sixteen says the same.
 ///
-/// A token bucket (in the arithmetic of the generic cell rate algorithm) has [`PER_SECOND`] samples a second and
-/// [`AT_ONCE`] at once. When it is empty, a random number of calls goes by before the next sample: an even step would
+/// A token bucket (in the arithmetic of the generic cell rate algorithm) has so many samples a second and 64
+/// at once. When it is empty, a random number of calls goes by before the next sample: an even step would
 /// fall into step with traffic that has a rhythm. A sample counts as often as calls went by before it, itself
 /// included, so that a percentile over a minute with a burst in it is that of the calls and not of the samples.
 ///
 /// One for each shard. Threads that share a shard may both take the same sample or skip one call too few; all of them
 /// are counted elsewhere, and the picture is no less true.
-#[derive(Debug, Default)]
-pub(super) struct Sampler {
+#[derive(Debug)]
+pub struct Sampler {
     /// How many calls go by before the next sample.
     skip: AtomicU32,
     /// How many went by, or will have, when it is taken.
     skipped: AtomicU32,
     /// When the bucket is full again, in nanoseconds.
     full_at: AtomicU64,
+    /// Nanoseconds between two samples.
+    spacing: u64,
+    most_skipped: u32,
 }
 
 /// Samples a second, of each shard. Timing so many takes less than a thousandth of a processor.
-const PER_SECOND: u64 = 4_000;
+const PER_SECOND: u32 = 4_000;
 /// As many calls as a busy page makes at once.
 const AT_ONCE: u64 = 64;
 /// At most so many go by, half as many in the mean: a sixteenth of the cost, and thousands of samples a second in any
 /// traffic that makes one wish for less. Has to fit the weight of [`Begun`].
 const MOST_SKIPPED: u32 = 30;
-const SPACING: u64 = nanos(Duration::from_secs(1)) / PER_SECOND;
 
 const _: () = assert!(MOST_SKIPPED + 1 < 1 << WEIGHT_BITS, "a weight must fit");
 
+impl Default for Sampler {
+    /// Four thousand samples a second, and beyond that one call in sixteen.
+    fn default() -> Self {
+        Self::new(PER_SECOND, MOST_SKIPPED)
+    }
+}
+
 impl Sampler {
+    /// At least so many samples `per_second`, and when they are used up at most so many calls between two
+    /// samples: half as many in the mean.
+    #[must_use]
+    pub fn new(per_second: u32, most_skipped: u32) -> Self {
+        Self {
+            skip: AtomicU32::new(0),
+            skipped: AtomicU32::new(0),
+            full_at: AtomicU64::new(0),
+            spacing: nanos(Duration::from_secs(1)) / u64::from(per_second.max(1)),
+            most_skipped,
+        }
+    }
+
     /// Whether the next call goes by.
-    #[inline]
-    pub(super) fn skips(&self) -> bool {
+    #[inline(always)]
+    pub fn skips(&self) -> bool {
         let skip = self.skip.load(Ordering::Relaxed);
         if skip == 0 {
             return false;
@@ -109,27 +131,31 @@ impl Sampler {
         true
     }
 
-    /// Takes a sample: a call that begins now.
-    pub(super) fn take(&self, now: Timestamp) -> Begun {
+    /// Takes a sample: a call that begins now. Says for how many it stands.
+    pub fn take(&self, now: Timestamp) -> u32 {
         let weight = self.skipped.swap(0, Ordering::Relaxed) + 1;
-        let (skip, full_at) = after(now, self.full_at.load(Ordering::Relaxed));
+        let (skip, full_at) = self.after(now, self.full_at.load(Ordering::Relaxed));
         self.full_at.store(full_at, Ordering::Relaxed);
         self.skipped.store(skip, Ordering::Relaxed);
         self.skip.store(skip, Ordering::Relaxed);
-        Begun::standing_for(now, weight)
+        weight
     }
-}
 
-/// How many calls go by after a sample, and when the bucket is full again then.
-fn after(now: Timestamp, full_at: u64) -> (u32, u64) {
-    let full_at = full_at
-        .max(now.as_nanos())
-        .saturating_add(SPACING)
-        // Of the samples taken when there was no token left, one is paid for later; one in sixteen is the least that
-        // is ever taken.
-        .min(now.as_nanos().saturating_add((AT_ONCE + 1) * SPACING));
-    let empty = full_at - now.as_nanos() > AT_ONCE * SPACING;
-    (if empty { some_of(MOST_SKIPPED, now) } else { 0 }, full_at)
+    /// How many calls go by after a sample, and when the bucket is full again then.
+    fn after(&self, now: Timestamp, full_at: u64) -> (u32, u64) {
+        let full_at = full_at
+            .max(now.as_nanos())
+            .saturating_add(self.spacing)
+            // Of the samples taken when there was no token left, one is paid for later, however many there are.
+            .min(now.as_nanos().saturating_add((AT_ONCE + 1) * self.spacing));
+        let empty = full_at - now.as_nanos() > AT_ONCE * self.spacing;
+        let skip = if empty {
+            some_of(self.most_skipped, now)
+        } else {
+            0
+        };
+        (skip, full_at)
+    }
 }
 
 /// A number up to and including `most`, by the last digits of the time (Knuth's multiplicative hash).
@@ -148,7 +174,7 @@ mod tests {
         let mut taken = Vec::new();
         for call in 0..calls {
             if !sampler.skips() {
-                taken.push((call, sampler.take(now).weight()));
+                taken.push((call, sampler.take(now)));
             }
             now = now + every;
         }
