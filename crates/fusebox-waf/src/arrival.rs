@@ -216,6 +216,15 @@ where
 
 const TOO_LARGE: Stop = Stop::at_limit(RejectionKind::TooLarge, 2);
 
+impl<S, R: Body> Drop for Arrival<S, R> {
+    fn drop(&mut self) {
+        // The client went away before it was decided about. What its request matched until then is told.
+        if let Some(exam) = self.exam.take() {
+            exam.close(None);
+        }
+    }
+}
+
 /// How long so many bytes may take.
 fn allowed(grace: Duration, bytes_per_second: u64, bytes: usize) -> Duration {
     let millis = (bytes as u64).saturating_mul(1_000) / bytes_per_second.max(1);

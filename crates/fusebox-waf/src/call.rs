@@ -48,23 +48,28 @@ impl Call {
         }
     }
 
-    /// The rules have decided about the request, or about its response, which `outcome` is about. `Some` if it must not pass.
-    fn settle(
+    /// The inspection is over: what it found is told. `Some` if the request, or its response, which `outcome` is about, must not
+    /// pass.
+    fn conclude(
         &mut self,
         exam: Exam,
         stop: Option<Stop>,
         outcome: Option<Outcome>,
     ) -> Option<Refused> {
-        let Some(shared) = &self.shared else {
-            return None;
-        };
-        let (stop, enforced) = match stop {
-            Some(stop) => {
+        let (stop, enforced) = match (stop, &self.shared) {
+            (Some(stop), Some(shared)) => {
                 let enforced = shared.mode.enforces_next();
                 (stop, enforced)
             }
-            // The rules themselves only detect.
-            None => (exam.detected()?, false),
+            // Perhaps the rules only detect.
+            (None, Some(_)) => match exam.detected() {
+                Some(detected) => (detected, false),
+                None => {
+                    exam.close(None);
+                    return None;
+                }
+            },
+            (_, None) => return None,
         };
         let request_id = exam.close(Some((&stop, enforced)));
         if !enforced {
@@ -93,47 +98,40 @@ impl Call {
         })
     }
 
-    /// As [`settle`](Self::settle) about a request: where its response is to be inspected too, the inspection goes on.
+    /// The rules have decided about a request. Where its response is to be inspected too, the inspection goes on.
     pub(crate) fn settle_request(&mut self, exam: Exam, stop: Option<Stop>) -> Option<Refused> {
-        if stop.is_none() && exam.detected().is_none() {
-            let looks_on = self
-                .shared
-                .as_ref()
-                .is_some_and(|shared| shared.limits.response.is_some());
-            if looks_on {
-                self.exam = Some(Box::new(exam));
-            } else {
-                exam.close(None);
-            }
+        let looks_on = self
+            .shared
+            .as_ref()
+            .is_some_and(|shared| shared.limits.response.is_some());
+        if stop.is_none() && looks_on {
+            self.exam = Some(Box::new(exam));
             return None;
         }
-        self.settle(exam, stop, None)
+        self.conclude(exam, stop, None)
     }
 
-    /// As [`settle`](Self::settle) about a response. The call was made: withheld or not, it has an outcome.
+    /// The rules have decided about a response. The call was made: withheld or not, it has an outcome.
     pub(crate) fn settle_answer(
         &mut self,
         stop: Option<Stop>,
         judgement: Judgement,
     ) -> Option<Refused> {
         let exam = *self.exam.take()?;
-        if stop.is_none() && exam.detected().is_none() {
-            exam.close(None);
-            return None;
-        }
-        self.settle(exam, stop, Some(judgement.outcome))
+        self.conclude(exam, stop, Some(judgement.outcome))
     }
 
     /// The call is over. Said again, it changes nothing.
     #[inline]
     pub(crate) fn finish(&mut self, outcome: Outcome) {
+        // There was no response to look at.
+        if let Some(exam) = self.exam.take() {
+            let _ = self.conclude(*exam, None, None);
+        }
         let Some(shared) = self.shared.take() else {
             return;
         };
         let now = shared.clock.now();
-        if let Some(exam) = self.exam.take() {
-            exam.close(None);
-        }
         if self.shadowed.is_none() && self.waited.is_zero() {
             shared.reporter.report_admitted(self.started, now, outcome);
             return;

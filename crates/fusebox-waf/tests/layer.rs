@@ -506,6 +506,41 @@ async fn rules_that_only_detect_are_told_as_shadowed() {
 }
 
 #[tokio::test]
+async fn rules_that_only_detect_go_on_with_the_response() {
+    let detecting = settings()
+        .text("detect", "SecRuleEngine DetectionOnly")
+        .responses(64, OverLimit::Refuse);
+    let (detecting, heard) = listening(detecting);
+    let mock = answering(MockBody::full("secret"), "text/html");
+    let rules = detecting.build().unwrap();
+    let service = rules.layer().layer(mock.service());
+    let answer = service.oneshot(form(MockBody::full("q=evil"))).await;
+    let body = answer.unwrap().into_body().collect().await.unwrap();
+    assert_eq!(body.to_bytes(), "secret");
+    let heard = heard.lock().unwrap();
+    let (decision, findings) = &heard[0];
+    assert_eq!(*decision, Some((2, false)), "the first that decided");
+    let ids: Vec<_> = findings.iter().map(|(id, ..)| *id).collect();
+    assert_eq!((ids, heard.len()), (vec![2, 6], 1));
+    assert_eq!((rules.stats().detected(), rules.stats().refused()), (1, 0));
+}
+
+#[tokio::test]
+async fn what_matched_before_the_client_went_away_is_told() {
+    let early = r#"SecRule REQUEST_METHOD "@streq POST" "id:20,phase:1,pass,log,msg:'Post'""#;
+    let (settings, heard) = listening(settings().text("early.conf", early));
+    let service = settings.build().unwrap().layer().layer(mock().service());
+    let request = form(MockBody::of([MockFrame::data("q="), MockFrame::Stall]));
+    let mut future = Box::pin(service.oneshot(request));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(future.as_mut().poll(&mut cx).is_pending());
+    drop(future);
+    let heard = heard.lock().unwrap();
+    assert_eq!(heard.len(), 1);
+    assert_eq!((heard[0].0, heard[0].1[0].0), (None, 20));
+}
+
+#[tokio::test]
 async fn rules_are_swapped_while_a_request_is_under_inspection() {
     let rules = settings().build().unwrap();
     let mock = mock();
