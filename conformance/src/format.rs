@@ -72,6 +72,11 @@ pub(crate) struct Output {
     #[serde(default)]
     pub(crate) response_contains: Option<String>,
     #[serde(default)]
+    pub(crate) status: Option<u16>,
+    /// No answer at all is what is wanted.
+    #[serde(default)]
+    pub(crate) expect_error: bool,
+    #[serde(default)]
     pub(crate) isolated: bool,
     #[serde(default)]
     pub(crate) log: Option<Log>,
@@ -95,6 +100,13 @@ impl Log {
             && self.no_expect_ids.is_empty()
             && self.match_regex.is_none()
             && self.no_match_regex.is_none()
+    }
+}
+
+impl Log {
+    /// Whether a log with nothing in it is right.
+    pub(crate) const fn wants_nothing(&self) -> bool {
+        self.expect_ids.is_empty() && self.match_regex.is_none()
     }
 }
 

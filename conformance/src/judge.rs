@@ -49,7 +49,7 @@ fn contains(body: &[u8], text: &[u8]) -> bool {
 }
 
 /// What is wrong, in go-ftw's order.
-fn compare(log: &Log, isolated: bool, run: &Run) -> Result<Option<String>> {
+pub(crate) fn compare(log: &Log, isolated: bool, run: &Run) -> Result<Option<String>> {
     let matches = |expression: &str| -> Result<bool> {
         let expression = Regex::new(expression).context("a test has a bad expression")?;
         Ok(run.log.iter().any(|line| expression.is_match(line)))

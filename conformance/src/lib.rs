@@ -1,6 +1,6 @@
-//! Runs the regression tests of the OWASP Core Rule Set (go-ftw YAML) against a rule engine, in process.
+//! Runs the regression tests of the OWASP Core Rule Set (go-ftw YAML) against a rule engine: in process, and over loopback.
 //!
-//! There is no server and no socket: the request that go-ftw would send is built in its order, parsed once, and given
+//! In process there is no server and no socket: the request that go-ftw would send is built in its order, parsed once, and given
 //! to the engine, and the test back end (albedo) is a function. What only a server could decide is counted apart and
 //! not judged.
 //!
@@ -12,6 +12,7 @@ mod benign;
 mod engine;
 mod format;
 mod judge;
+mod loopback;
 mod own;
 mod request;
 mod seclang;
@@ -34,6 +35,7 @@ pub use crate::suite::Rules;
 const HELP: &str = "\
 fusebox-conformance [--rules DIR] [--tests DIR] [--fails] [--only ID] [--engine NAME]
 fusebox-conformance --core [--rules DIR] [--tests DIR] [--fails] [--only ID] [--strict] [--from DIR]
+fusebox-conformance --loopback [--rules DIR] [--tests DIR] [--fails] [--only ID]
 
   --rules DIR     the Core Rule Set: its folder, or the folder of its *.conf
   --tests DIR     the tests: the folder of the rule set, or any folder with go-ftw YAML below it
@@ -43,6 +45,7 @@ fusebox-conformance --core [--rules DIR] [--tests DIR] [--fails] [--only ID] [--
   --core          fusebox's own rules instead: how many of the attacks they block, and how much that is none; the levels of the
                   attacks are read from the Core Rule Set
   --strict        its level two
+  --loopback      over sockets of this machine, through hyper and axum, with the firewall as a layer
   --from DIR      its rules from files instead of those that are built in
 
 Without DIR: the folder that FUSEBOX_CRS names, or ../shared/crs.
@@ -75,6 +78,7 @@ struct Options {
     only: Option<String>,
     engine: Option<String>,
     core: bool,
+    loopback: bool,
     strict: bool,
     from: Option<PathBuf>,
 }
@@ -91,6 +95,7 @@ impl Options {
                 Arg::Long("only") => options.only = Some(parser.value()?.string()?),
                 Arg::Long("engine") => options.engine = Some(parser.value()?.string()?),
                 Arg::Long("core") => options.core = true,
+                Arg::Long("loopback") => options.loopback = true,
                 Arg::Long("strict") => options.strict = true,
                 Arg::Long("from") => options.from = Some(PathBuf::from(parser.value()?)),
                 Arg::Short('h') | Arg::Long("help") => return Ok(None),
@@ -121,6 +126,14 @@ fn run(options: &Options, peers: &[(&str, Loader)]) -> Result<ExitCode> {
                 without_harmless: false,
             },
         )?;
+        return Ok(if is_met {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        });
+    }
+    if options.loopback {
+        let is_met = loopback::run(&suite, options.fails, options.only.as_deref())?;
         return Ok(if is_met {
             ExitCode::SUCCESS
         } else {
@@ -198,6 +211,16 @@ mod tests {
         }
         assert!(judged > 0, "no stage in {}", suite.tests.display());
         assert!(failed.is_empty(), "{}", failed.join("\n"));
+    }
+
+    /// End to end; `cargo xtask crs --loopback` does the same, faster.
+    #[test]
+    fn the_core_rule_set_passes_its_own_tests_behind_hyper_and_axum() {
+        let Some(suite) = Suite::find(&Where::default()).unwrap() else {
+            eprintln!("no Core Rule Set: nothing was checked");
+            return;
+        };
+        assert!(loopback::run(&suite, true, None).unwrap());
     }
 
     #[test]

@@ -25,11 +25,15 @@ pub struct Request {
 
 impl Request {
     pub(crate) fn build(input: &Input) -> Result<Self> {
-        let raw = match &input.encoded_request {
-            Some(encoded) if !encoded.is_empty() => decode(encoded)?,
-            _ => raw(input)?,
-        };
-        Ok(Self::parse(&raw))
+        Ok(Self::parse(&Self::raw(input)?))
+    }
+
+    /// The bytes that go-ftw would send.
+    pub(crate) fn raw(input: &Input) -> Result<Vec<u8>> {
+        match &input.encoded_request {
+            Some(encoded) if !encoded.is_empty() => decode(encoded),
+            _ => raw(input),
+        }
     }
 
     /// Splits what a client sent. Anything goes: the tests are about requests that are not in order.

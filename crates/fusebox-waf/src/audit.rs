@@ -90,6 +90,7 @@ fn line(incident: &Incident<'_>, now: SystemTime) -> String {
             ("message", Some(&finding.message)),
             ("target", Some(&finding.target)),
             ("value", finding.value.as_ref()),
+            ("data", finding.data.as_ref()),
         ];
         for (name, text) in texts {
             if let Some(text) = text {
@@ -130,9 +131,11 @@ mod tests {
         let nasty = "a\"b\\c\nd\u{1b}e\u{e9}";
         let findings = [None, Some(nasty.to_owned())].map(|value| Finding {
             rule_id: 7,
+            logged: true,
             severity: value.is_some().then_some(2),
             message: nasty.to_owned(),
             target: "ARGS:q".to_owned(),
+            data: value.clone(),
             value,
         });
         let incident = Incident {
@@ -158,6 +161,7 @@ mod tests {
         assert_eq!(read["decision"]["status"], 403);
         assert_eq!(read["findings"][0]["value"], serde_json::Value::Null);
         assert_eq!(read["findings"][1]["value"], nasty);
+        assert_eq!(read["findings"][1]["data"], nasty);
         assert_eq!(read["findings"][1]["severity"], 2);
     }
 

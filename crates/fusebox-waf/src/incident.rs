@@ -52,6 +52,8 @@ pub struct Decision {
 pub struct Finding {
     /// Its `id`.
     pub rule_id: u32,
+    /// Whether it belongs into the error log, too: not if it says `nolog,auditlog`.
+    pub logged: bool,
     /// Its `severity`, 0 (emergency) to 7 (debug).
     pub severity: Option<u8>,
     /// Its `msg`. Whoever writes a macro into it decides what is in here. Control characters are escaped.
@@ -60,6 +62,8 @@ pub struct Finding {
     pub target: String,
     /// The value that it matched on, the first 256 bytes, escaped; `None` unless asked for.
     pub value: Option<String>,
+    /// Its `logdata`, which is mostly what of the value it matched, in the same form; `None` unless asked for, or if it has none.
+    pub data: Option<String>,
 }
 
 /// Enough to see what it was.
@@ -69,10 +73,12 @@ impl Finding {
     pub(crate) fn of(found: &fusebox_seclang::Match<'_>, values: bool) -> Self {
         Self {
             rule_id: found.rule_id(),
+            logged: found.is_logged(),
             severity: found.severity(),
             message: printable(found.message()),
             target: printable(&found.variable()),
             value: values.then(|| printable(found.value())),
+            data: (values && !found.data().is_empty()).then(|| printable(found.data())),
         }
     }
 }

@@ -18,6 +18,7 @@ pub(crate) struct Options {
     pub(crate) only: Option<String>,
     pub(crate) engine: Option<String>,
     pub(crate) core: bool,
+    pub(crate) loopback: bool,
     pub(crate) strict: bool,
 }
 
@@ -32,6 +33,7 @@ impl Options {
                 Arg::Long("only") => options.only = Some(parser.value()?.string()?),
                 Arg::Long("engine") => options.engine = Some(parser.value()?.string()?),
                 Arg::Long("core") => options.core = true,
+                Arg::Long("loopback") => options.loopback = true,
                 Arg::Long("strict") => options.strict = true,
                 other => return Err(other.unexpected().into()),
             }
@@ -68,6 +70,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
     for (flag, asked) in [
         ("--fails", options.fails),
         ("--core", options.core),
+        ("--loopback", options.loopback),
         ("--strict", options.strict),
     ] {
         if asked {

@@ -37,6 +37,7 @@ cargo xtask <command>
       --only <id>      the tests whose id begins so: 942100, 942100-3
       --core           fusebox's own rules: how many of the attacks they block, and how much that is none
       --strict         the same at level two
+      --loopback       end to end over sockets, through hyper and axum
       --engine <name>  another engine: libmodsecurity (needs libmodsecurity-dev, 3.0.13 or newer), zentinel
 
 Exit code: 0 when all is well, 1 when a check failed or a target was missed, 2 when `bench` missed no target but
