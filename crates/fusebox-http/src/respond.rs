@@ -3,11 +3,11 @@ use std::{sync::LazyLock, time::Duration};
 use bytes::Bytes;
 use fusebox_core::{Rejection, RejectionKind};
 use http::{
-    HeaderName, HeaderValue, Response, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
     header::{CONTENT_TYPE, RETRY_AFTER},
 };
 
-use crate::{GrpcCode, Protocol};
+use crate::{GrpcCode, Protocol, number};
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
@@ -99,10 +99,14 @@ pub const fn grpc_code(kind: RejectionKind) -> GrpcCode {
 /// ```
 #[must_use]
 pub fn standard_response(rejection: &Rejection, protocol: Protocol) -> Response<Bytes> {
+    with_room(rejection, protocol, 0)
+}
+
+fn with_room(rejection: &Rejection, protocol: Protocol, fields: usize) -> Response<Bytes> {
     match protocol {
-        Protocol::Http => http_response(rejection),
-        Protocol::Grpc => grpc_response(rejection, GRPC),
-        Protocol::GrpcWeb => grpc_response(rejection, GRPC_WEB),
+        Protocol::Http => http_response(rejection, fields),
+        Protocol::Grpc => grpc_response(rejection, GRPC, fields),
+        Protocol::GrpcWeb => grpc_response(rejection, GRPC_WEB, fields),
     }
 }
 
@@ -113,31 +117,48 @@ pub fn refusal(
     protocol: Protocol,
     respond: Option<&dyn Respond>,
 ) -> Response<Bytes> {
+    refusal_with_room(rejection, protocol, respond, 0)
+}
+
+/// [`refusal`] to which the layer will add so many header fields: a map that has to grow for them is made twice.
+#[must_use]
+pub fn refusal_with_room(
+    rejection: Rejection,
+    protocol: Protocol,
+    respond: Option<&dyn Respond>,
+    fields: usize,
+) -> Response<Bytes> {
     let mut response = match respond {
         Some(own) => own.respond(&rejection, protocol),
-        None => standard_response(&rejection, protocol),
+        None => with_room(&rejection, protocol, fields),
     };
     response.extensions_mut().insert(rejection);
     response
 }
 
-fn http_response(rejection: &Rejection) -> Response<Bytes> {
+fn http_response(rejection: &Rejection, fields: usize) -> Response<Bytes> {
     let mut response = Response::new(problem(rejection.kind()));
     *response.status_mut() = http_status(rejection.kind());
     let headers = response.headers_mut();
+    *headers = HeaderMap::with_capacity(2 + fields);
     headers.insert(CONTENT_TYPE, PROBLEM_JSON);
     if let Some(after) = rejection.retry_after() {
         headers.insert(
             RETRY_AFTER,
-            rounded_up(after, Duration::from_secs(1)).into(),
+            number(rounded_up(after, Duration::from_secs(1))),
         );
     }
     response
 }
 
-fn grpc_response(rejection: &Rejection, content_type: HeaderValue) -> Response<Bytes> {
+fn grpc_response(
+    rejection: &Rejection,
+    content_type: HeaderValue,
+    fields: usize,
+) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     let headers = response.headers_mut();
+    *headers = HeaderMap::with_capacity(4 + fields);
     headers.insert(CONTENT_TYPE, content_type);
     headers.insert(GRPC_STATUS, grpc_code(rejection.kind()).header_value());
     // The explanations are ASCII without `%`, so they need no percent-encoding; a test says so.
@@ -148,7 +169,7 @@ fn grpc_response(rejection: &Rejection, content_type: HeaderValue) -> Response<B
     if let Some(after) = rejection.retry_after() {
         headers.insert(
             GRPC_RETRY_PUSHBACK,
-            rounded_up(after, Duration::from_millis(1)).into(),
+            number(rounded_up(after, Duration::from_millis(1))),
         );
     }
     response

@@ -290,6 +290,7 @@ fn refuse<B, St: QuotaStore>(
         policies,
         protocol,
         special.and_then(|special| special.respond.as_deref()),
+        rest.map_or(0, |rest| rest.rules.telling.fields()),
     );
     if let Some(rest) = rest {
         rest.tell(response.headers_mut());

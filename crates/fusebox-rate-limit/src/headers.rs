@@ -4,9 +4,11 @@
 //! later), and the three that came before it. All are structured fields (RFC 9651) of printable ASCII,
 //! which the names of policies are checked for.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use fusebox_core::Name;
+use fusebox_http::number;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::policies::Policies;
@@ -44,6 +46,15 @@ impl Telling {
         self.legacy || !matches!(self.quotas, QuotaHeaders::None)
     }
 
+    /// How many header fields it adds.
+    pub(crate) const fn fields(self) -> usize {
+        let quotas = match self.quotas {
+            QuotaHeaders::None => 0,
+            QuotaHeaders::Draft11 => 2,
+        };
+        if self.legacy { quotas + 3 } else { quotas }
+    }
+
     /// Adds the header fields.
     pub(crate) fn write(
         self,
@@ -52,32 +63,38 @@ impl Telling {
         standings: &[Standing; MOST_POLICIES],
     ) {
         // Room for all at once, and no more: past six fields the map takes a block that is twice as large.
-        let fields = if self.quotas == QuotaHeaders::Draft11 {
-            2
-        } else {
-            0
-        };
-        headers.reserve(fields + if self.legacy { 3 } else { 0 });
+        headers.reserve(self.fields());
         if self.quotas == QuotaHeaders::Draft11 {
-            let policy = list(policies.told(), |text, (name, quota, window)| {
-                item(text, name, b";q=", quota);
-                number(text, b";w=", seconds(window));
-            });
+            // Appended, since an inner layer may have quotas of its own: both are lists.
+            if let Some(policy) = policies.field() {
+                headers.append(RATELIMIT_POLICY, policy);
+            }
             let limit = list(policies.names().zip(standings), |text, (name, standing)| {
                 item(text, name, b";r=", standing.remaining);
-                number(text, b";t=", seconds(standing.reset));
+                digits(text, b";t=", seconds(standing.reset));
             });
-            append(headers, RATELIMIT_POLICY, policy);
-            append(headers, RATELIMIT, limit);
+            if let Some(limit) = limit {
+                headers.append(RATELIMIT, limit);
+            }
         }
         if self.legacy
             && let Some((quota, standing)) = tightest(policies, standings)
         {
-            headers.insert(LEGACY_LIMIT, quota.into());
-            headers.insert(LEGACY_REMAINING, standing.remaining.into());
-            headers.insert(LEGACY_RESET, seconds(standing.reset).into());
+            headers.insert(LEGACY_LIMIT, number(quota));
+            headers.insert(LEGACY_REMAINING, number(standing.remaining));
+            headers.insert(LEGACY_RESET, number(seconds(standing.reset)));
         }
     }
+}
+
+/// The `RateLimit-Policy` field of these policies: their names, what they allow, in which time.
+pub(crate) fn policy_field<'p>(
+    told: impl Iterator<Item = (&'p Name, u64, Duration)>,
+) -> Option<HeaderValue> {
+    list(told, |text, (name, quota, window)| {
+        item(text, name, b";q=", quota);
+        digits(text, b";w=", seconds(window));
+    })
 }
 
 /// The policy of which the smallest part is left.
@@ -92,34 +109,42 @@ fn tightest(policies: &Policies, standings: &[Standing; MOST_POLICIES]) -> Optio
         })
 }
 
-/// Members of a list, one line for all.
-fn list<T>(members: impl Iterator<Item = T>, mut write: impl FnMut(&mut Vec<u8>, T)) -> Vec<u8> {
-    // Two policies with long numbers fit.
-    let mut text = Vec::with_capacity(96);
-    for (at, member) in members.enumerate() {
-        if at > 0 {
-            text.extend_from_slice(b", ");
-        }
-        write(&mut text, member);
+/// Members of a list, one line for all. `None` if they cannot be written into a header, which names are checked for.
+fn list<T>(
+    members: impl Iterator<Item = T>,
+    mut write: impl FnMut(&mut Vec<u8>, T),
+) -> Option<HeaderValue> {
+    thread_local! {
+        /// Where lines are put together before they are as long as they will be.
+        static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     }
-    text
+    LINE.with_borrow_mut(|text| {
+        text.clear();
+        for (at, member) in members.enumerate() {
+            if at > 0 {
+                text.extend_from_slice(b", ");
+            }
+            write(text, member);
+        }
+        HeaderValue::from_bytes(text).ok()
+    })
 }
 
 fn item(text: &mut Vec<u8>, name: &Name, parameter: &[u8], value: u64) {
     text.push(b'"');
     text.extend_from_slice(name.as_str().as_bytes());
     text.push(b'"');
-    number(text, parameter, value);
+    digits(text, parameter, value);
 }
 
-fn number(text: &mut Vec<u8>, parameter: &[u8], value: u64) {
+fn digits(text: &mut Vec<u8>, parameter: &[u8], value: u64) {
     /// The largest integer of a structured field (RFC 9651, section 3.3.1).
     const MOST: u64 = 999_999_999_999_999;
     text.extend_from_slice(parameter);
-    let mut digits = [0; 15];
+    let mut room = [0; 15];
     let mut rest = value.min(MOST);
-    let mut first = digits.len();
-    for (at, digit) in digits.iter_mut().enumerate().rev() {
+    let mut first = room.len();
+    for (at, digit) in room.iter_mut().enumerate().rev() {
         // The remainder of a division by ten.
         *digit = b'0' + u8::try_from(rest % 10).unwrap_or(0);
         rest /= 10;
@@ -128,14 +153,7 @@ fn number(text: &mut Vec<u8>, parameter: &[u8], value: u64) {
             break;
         }
     }
-    text.extend_from_slice(digits.get(first..).unwrap_or_default());
-}
-
-/// Appends, since an inner layer may have quotas of its own: both are lists.
-fn append(headers: &mut HeaderMap, name: HeaderName, text: Vec<u8>) {
-    if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(text.into_boxed_slice())) {
-        headers.append(name, value);
-    }
+    text.extend_from_slice(room.get(first..).unwrap_or_default());
 }
 
 /// Whole seconds, rounded up: whoever comes back then is not too early.
@@ -221,7 +239,7 @@ mod tests {
             (u64::MAX, "=999999999999999"),
         ] {
             let mut text = Vec::new();
-            number(&mut text, b"=", value);
+            super::digits(&mut text, b"=", value);
             assert_eq!(text, digits.as_bytes());
         }
     }

@@ -1,14 +1,16 @@
 //! What is said of a tier's policies: their names, and their quotas now.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use fusebox_core::{Name, time::nanos};
+use http::HeaderValue;
 
 use crate::config::{Algorithm, Policy};
 use crate::engine::steady::Steady;
 use crate::store::MOST_POLICIES;
-use crate::{Quota, QuotaError, refusal};
+use crate::{Quota, QuotaError, headers, refusal};
 
 /// A tier, as it is told to clients and operators.
 #[derive(Debug)]
@@ -17,6 +19,9 @@ pub(crate) struct Policies {
     policies: Box<[Known]>,
     /// The problem document for each set of violated policies, written once: names do not change.
     problems: Box<[Bytes]>,
+    /// What [`field`](Self::field) says as long as no quota was changed.
+    field: Option<HeaderValue>,
+    changed: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -46,11 +51,24 @@ impl Policies {
             let names = policies.iter().map(|policy| &policy.name).enumerate();
             names.filter_map(move |(at, name)| (violated >> at & 1 == 1).then_some(name))
         };
-        Self {
+        let mut told = Self {
             name: name.clone(),
             policies: policies.iter().map(known).collect(),
             problems: (0..sets).map(|set| refusal::problem(named(set))).collect(),
+            field: None,
+            changed: AtomicBool::new(false),
+        };
+        told.field = headers::policy_field(told.told());
+        told
+    }
+
+    /// The `RateLimit-Policy` field.
+    pub(crate) fn field(&self) -> Option<HeaderValue> {
+        if self.changed.load(Ordering::Relaxed) {
+            // An operator has been here. What that costs is not worth a lock, or a pointer that counts its readers.
+            return headers::policy_field(self.told());
         }
+        self.field.clone()
     }
 
     /// The problem document of a refusal by these policies.
@@ -128,6 +146,7 @@ impl Policies {
             Some(known) => {
                 let before = known.quota();
                 known.quota.change(|_| numbers(quota));
+                self.changed.store(true, Ordering::Relaxed);
                 before
             }
             None => quota,

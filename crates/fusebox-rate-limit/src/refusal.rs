@@ -2,24 +2,25 @@
 
 use bytes::Bytes;
 use fusebox_core::{Name, Rejection, RejectionKind};
-use fusebox_http::{Protocol, Respond, refusal};
+use fusebox_http::{Protocol, Respond, refusal_with_room};
 use http::{HeaderName, HeaderValue, Response};
 
 use crate::policies::Policies;
 
 const GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 
-/// The response to a refused request.
+/// The response to a refused request, with room for so many more header fields.
 pub(crate) fn response(
     rejection: Rejection,
     violated: u8,
     policies: Option<&Policies>,
     protocol: Protocol,
     respond: Option<&dyn Respond>,
+    fields: usize,
 ) -> Response<Bytes> {
     let standard = respond.is_none() && rejection.kind() == RejectionKind::QuotaExceeded;
     let retry_after = rejection.retry_after();
-    let mut response = refusal(rejection, protocol, respond);
+    let mut response = refusal_with_room(rejection, protocol, respond, fields);
     if !standard {
         return response;
     }
