@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -11,9 +12,9 @@ use tower_service::Service;
 
 use crate::{
     Compartment,
-    call::Call,
     compartment::Reservation,
     plain::future::{Elsewhere, ResponseFuture, State},
+    seat::Seat,
     waiting::Waiting,
 };
 
@@ -84,6 +85,7 @@ impl<S> Layer<S> for BackpressureLayer {
         Backpressure {
             compartment: self.compartment.clone(),
             inner,
+            seat: self.compartment.seat(),
             turn: Turn::None,
         }
     }
@@ -94,6 +96,7 @@ impl<S> Layer<S> for BackpressureLayer {
 pub struct Backpressure<S> {
     compartment: Compartment,
     inner: S,
+    seat: Arc<Seat>,
     turn: Turn,
 }
 
@@ -101,19 +104,8 @@ pub struct Backpressure<S> {
 enum Turn {
     None,
     Waiting(Pin<Box<Waiting>>),
-    Reserved(Reserved),
-}
-
-/// A slot for a request that is not there yet. Given back unused, it is nobody's call and told to nobody.
-#[derive(Debug)]
-struct Reserved(Option<Call>);
-
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        if let Some(call) = self.0.take() {
-            call.withdraw();
-        }
-    }
+    /// Its seat holds a slot, unless a shutdown has taken it back.
+    Reserved,
 }
 
 impl<S: Clone> Clone for Backpressure<S> {
@@ -121,6 +113,7 @@ impl<S: Clone> Clone for Backpressure<S> {
         Self {
             compartment: self.compartment.clone(),
             inner: self.inner.clone(),
+            seat: self.compartment.seat(),
             turn: Turn::None,
         }
     }
@@ -143,12 +136,16 @@ where
         ready!(self.inner.poll_ready(cx)).map_err(CallError::Inner)?;
         loop {
             let reserved = match &mut self.turn {
-                Turn::Reserved(_) => return Poll::Ready(Ok(())),
-                Turn::None => match self.compartment.reserve()? {
-                    Reservation::Made(call) => call,
-                    Reservation::Queued(waiting) => {
+                Turn::Reserved if self.seat.is_held() => return Poll::Ready(Ok(())),
+                Turn::Reserved | Turn::None => match self.compartment.reserve() {
+                    Ok(Reservation::Made(call)) => call,
+                    Ok(Reservation::Queued(waiting)) => {
                         self.turn = Turn::Waiting(Box::pin(waiting));
                         continue;
+                    }
+                    Err(rejection) => {
+                        self.turn = Turn::None;
+                        return Poll::Ready(Err(rejection.into()));
                     }
                 },
                 Turn::Waiting(waiting) => {
@@ -157,13 +154,18 @@ where
                     turn?
                 }
             };
-            self.turn = Turn::Reserved(Reserved(Some(reserved)));
+            self.seat.hold(reserved);
+            self.turn = Turn::Reserved;
+            // A shutdown sees either the seat held, or has closed the compartment before this look.
+            if self.compartment.is_closed() {
+                self.seat.give_back();
+            }
         }
     }
 
     fn call(&mut self, request: R) -> Self::Future {
         let reserved = match std::mem::replace(&mut self.turn, Turn::None) {
-            Turn::Reserved(mut reserved) => reserved.0.take(),
+            Turn::Reserved => self.seat.take(),
             Turn::None | Turn::Waiting(_) => None,
         };
         // Called without being ready, it takes a slot if there is one at once.

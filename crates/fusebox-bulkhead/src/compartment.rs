@@ -11,6 +11,7 @@ use crate::{
     config::within,
     engine::{Entry, MOST_SLOTS, Queue, Shares},
     key::Key,
+    seat::Seat,
     shared::{Admission, Shared},
     threads::{Task, Threads},
     waiting::Waiting,
@@ -250,8 +251,12 @@ impl Compartment {
     /// Lets nobody in any more, refuses those who wait, and waits for the calls in flight; then stops the
     /// compartment's own threads, if it has any.
     ///
-    /// Returns how many calls were not over when `patience` was: 0 if it has drained. It cannot be opened
-    /// again. Needs a tokio runtime with its timer enabled.
+    /// Returns how many calls were not over when `patience` was: 0 if it has drained. On the compartment's own threads
+    /// the bodies that a call left behind count like calls. It cannot be opened again. Needs a tokio runtime with its
+    /// timer enabled.
+    ///
+    /// A slot that a [consumer](Self::backpressure_layer) has reserved is no call: it is taken back, and the consumer
+    /// is refused when it next asks, or calls.
     ///
     /// A closed compartment refuses in every [`Mode`]: that it is closed is a fact and no decision that
     /// could be tried out. Calls that shadow mode let through without a slot are not waited for, except
@@ -267,16 +272,29 @@ impl Compartment {
         tokio::pin!(drained);
         // Before it is closed, so that no end can fall between the two.
         drained.as_mut().enable();
-        if !self.shared.slots.close() {
+        self.shared.slots.close();
+        self.shared.seats.give_back_all();
+        if self.shared.slots.in_flight() > 0 {
             // Either way the number below is the answer.
             let _ = timeout_at(give_up, drained).await;
         }
-        let cut_off = self.shared.slots.in_flight();
-        if let Some(threads) = &self.shared.threads {
-            let left = give_up.saturating_duration_since(Instant::now());
-            threads.shutdown(left).await;
+        let cut_off = usize::try_from(self.shared.slots.in_flight()).unwrap_or(usize::MAX);
+        match &self.shared.threads {
+            None => cut_off,
+            Some(threads) => {
+                let left = give_up.saturating_duration_since(Instant::now());
+                threads.shutdown(left).await.max(cut_off)
+            }
         }
-        usize::try_from(cut_off).unwrap_or(usize::MAX)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.shared.slots.is_closed()
+    }
+
+    /// A seat for one more consumer.
+    pub(crate) fn seat(&self) -> Arc<Seat> {
+        self.shared.seats.one_more()
     }
 
     /// Lets a call in, into the line, or not at all, as one of its key's; `None` is nobody's.

@@ -121,6 +121,8 @@ mod key;
 mod layer;
 #[cfg(feature = "tower")]
 pub mod plain;
+#[cfg(feature = "tower")]
+mod seat;
 #[cfg(feature = "http")]
 mod service;
 #[cfg(feature = "tower")]

@@ -14,6 +14,7 @@ use crate::{
     call::Call,
     engine::{Entry, NoShare, Queue, Shares, Slots},
     key::{Key, Share},
+    seat::Seats,
     threads::Threads,
     waiting::Waiting,
 };
@@ -25,6 +26,7 @@ pub(crate) struct Shared {
     pub(crate) reporter: Reporter,
     pub(crate) drained: Notify,
     pub(crate) shares: Option<Shares>,
+    pub(crate) seats: Seats,
     /// Whether it was said that a layer has shares and no keys.
     pub(crate) undivided: Once,
     pub(crate) threads: Option<Threads>,
@@ -63,6 +65,7 @@ impl Shared {
             reporter,
             drained: Notify::new(),
             shares,
+            seats: Seats::default(),
             undivided: Once::new(),
             threads,
             mode: ModeCell::new(settings.mode),

@@ -23,7 +23,7 @@ use fusebox_testkit::{MockBody, MockFrame, MockService, Script};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use tokio::time::{advance, timeout};
-use tower::{ServiceExt, layer::Layer};
+use tower::{Service, ServiceExt, layer::Layer};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -416,15 +416,71 @@ async fn a_consumer_that_waits_is_told_of_the_shutdown() {
     });
     tokio::task::yield_now().await;
     drop(slot);
-    compartment.shutdown(SECOND).await;
-    // Granted before the shutdown or refused by it, but not left waiting.
-    let _ = waiting.await.unwrap();
+    assert_eq!(compartment.shutdown(SECOND).await, 0);
+    // Not left waiting: granted before the shutdown, it ended without a call; or refused by it.
+    let ready = waiting.await.unwrap();
+    assert!(ready.is_ok() || shuts_down(ready));
     let mut late = compartment.backpressure_layer().layer(streaming());
     let refused = ServiceExt::<Request<MockBody>>::ready(&mut late).await;
     let Err(CallError::Rejected(rejection)) = refused.map(drop) else {
         panic!("a closed compartment has no slots");
     };
     assert_eq!(rejection.kind(), RejectionKind::ShuttingDown);
+}
+
+/// A refusal to say that the compartment is closed.
+fn shuts_down<T, E>(result: Result<T, CallError<E>>) -> bool {
+    matches!(result, Err(CallError::Rejected(rejection)) if rejection.kind() == RejectionKind::ShuttingDown)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_without_a_message_does_not_hold_up_the_shutdown() {
+    let double = || {
+        tower::service_fn(|number: u32| {
+            std::future::ready(Ok::<_, std::convert::Infallible>(number * 2))
+        })
+    };
+    let compartment = builder(2).build().unwrap();
+    let layer = compartment.backpressure_layer();
+    // One waits for its next message, one has got a slot and not looked yet, one waits for a slot.
+    let (mut idle, mut granted, mut waiting) = (
+        layer.layer(double()),
+        layer.layer(double()),
+        layer.layer(double()),
+    );
+    let slot = compartment.try_acquire().unwrap();
+    idle.ready().await.unwrap();
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(granted.poll_ready(&mut cx).is_pending());
+    assert!(waiting.poll_ready(&mut cx).is_pending());
+    drop(slot);
+    assert_eq!(compartment.snapshot().in_flight, 2);
+
+    let before = tokio::time::Instant::now();
+    assert_eq!(compartment.shutdown(30 * SECOND).await, 0);
+    assert_eq!(before.elapsed(), Duration::ZERO);
+    assert_eq!(compartment.snapshot().in_flight, 0);
+
+    // Its message was on the way: it is told, and can put it back.
+    assert!(shuts_down(idle.call(21).await));
+    for mut consumer in [idle, granted, waiting] {
+        assert!(shuts_down(consumer.ready().await.map(drop)));
+    }
+    assert_eq!(compartment.snapshot().in_flight, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_has_begun_from_a_reserved_slot_is_waited_for() {
+    let work = tower::service_fn(|(): ()| async {
+        tokio::time::sleep(SECOND).await;
+        Ok::<_, std::convert::Infallible>(())
+    });
+    let compartment = builder(1).build().unwrap();
+    let mut consumer = compartment.backpressure_layer().layer(work);
+    let call = tokio::spawn(consumer.ready().await.unwrap().call(()));
+    tokio::task::yield_now().await;
+    assert_eq!(compartment.shutdown(30 * SECOND).await, 0);
+    assert_eq!(call.await.unwrap(), Ok(()));
 }
 
 #[tokio::test(start_paused = true)]

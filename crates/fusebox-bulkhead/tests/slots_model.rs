@@ -152,8 +152,13 @@ impl Model {
 
     fn close(&mut self) {
         self.closed = true;
-        for (_, _, fate) in &mut self.places {
-            if *fate == Fate::Waiting {
+        for (_, deadline, fate) in &mut self.places {
+            // A slot for a request that is not there yet.
+            let patient = *deadline == u64::MAX;
+            if patient && *fate == Fate::Granted {
+                self.in_flight -= 1;
+            }
+            if *fate == Fate::Waiting || patient && *fate == Fate::Granted {
                 *fate = Fate::Closed;
             }
         }

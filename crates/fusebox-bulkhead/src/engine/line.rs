@@ -67,6 +67,8 @@ pub(super) enum Turn {
 struct Node {
     turn: Turn,
     deadline: Timestamp,
+    /// Whether it waits without a bound, for a request that is not there yet.
+    patient: bool,
     /// Towards the front. Of a free node: the next free one.
     before: Option<u32>,
     /// Towards the back.
@@ -98,14 +100,16 @@ impl Line {
         self.first.is_none()
     }
 
-    /// Stands somebody at the back. `None` if memory for 2³² places would be needed.
-    pub(super) fn push(&mut self, now: Timestamp, max_wait: Duration) -> Option<Place> {
+    /// Stands somebody at the back, without a `max_wait` for a request that is not there yet. `None` if memory for 2³²
+    /// places would be needed.
+    pub(super) fn push(&mut self, now: Timestamp, max_wait: Option<Duration>) -> Option<Place> {
         if self.is_empty() {
             self.standing_since = now;
         }
         let node = Node {
             turn: Turn::Waiting(None),
-            deadline: now + max_wait,
+            deadline: now + max_wait.unwrap_or(Duration::MAX),
+            patient: max_wait.is_none(),
             before: self.last,
             after: None,
         };
@@ -155,6 +159,18 @@ impl Line {
     pub(super) fn close_one(&mut self) -> Option<Option<Waker>> {
         let first = self.first?;
         Some(self.call(first, Turn::Closed))
+    }
+
+    /// Takes the slots back that were granted for requests that are not there yet, and returns how many.
+    pub(super) fn revoke(&mut self) -> u32 {
+        let mut revoked = 0;
+        for node in &mut self.nodes {
+            if node.patient && matches!(node.turn, Turn::Granted) {
+                node.turn = Turn::Closed;
+                revoked += 1;
+            }
+        }
+        revoked
     }
 
     /// What a place has come to; of one that still waits, after setting whom to wake.
@@ -235,7 +251,7 @@ mod tests {
         let mut line = Line::default();
         let places = arrivals
             .iter()
-            .map(|millis| line.push(at(*millis), WAIT).unwrap())
+            .map(|millis| line.push(at(*millis), Some(WAIT)).unwrap())
             .collect();
         (line, places)
     }
@@ -273,7 +289,13 @@ mod tests {
     fn a_line_that_ran_empty_is_no_longer_overloaded() {
         let (mut line, mut places) = line(&[0]);
         line.grant_one(at(300), QueueOrder::LifoUnderOverload);
-        places.extend([line.push(at(301), WAIT), line.push(at(302), WAIT)].map(Option::unwrap));
+        places.extend(
+            [
+                line.push(at(301), Some(WAIT)),
+                line.push(at(302), Some(WAIT)),
+            ]
+            .map(Option::unwrap),
+        );
         line.grant_one(at(303), QueueOrder::LifoUnderOverload);
         assert_eq!(granted(&mut line, &places), [0, 1]);
     }
@@ -292,7 +314,7 @@ mod tests {
         let (mut line, mut places) = line(&[0, 1, 2]);
         line.give_back(places.remove(1));
         assert_eq!(line.len(), 2);
-        let again = line.push(at(3), WAIT).unwrap();
+        let again = line.push(at(3), Some(WAIT)).unwrap();
         assert_eq!(line.nodes.len(), 3, "no new memory");
         places.push(again);
         for expected in [vec![0], vec![0, 1], vec![0, 1, 2]] {

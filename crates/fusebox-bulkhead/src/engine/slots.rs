@@ -1,4 +1,4 @@
-use std::{task::Waker, time::Duration};
+use std::task::Waker;
 
 use fusebox_core::{
     Timestamp,
@@ -114,9 +114,10 @@ impl Slots {
         }
     }
 
-    /// Takes a slot, or a place in line without a bound of number or time.
+    /// Takes a slot, or a place in line without a bound of number or time, for a request that is not there yet.
     ///
-    /// For those who let their own caller wait meanwhile: they bound themselves.
+    /// For those who let their own caller wait meanwhile: they bound themselves. A slot that such a place has come to
+    /// is taken back by [`close`](Self::close) if nobody has asked for it yet.
     pub fn enter_patiently(&self, now: Timestamp) -> Entry {
         if self.try_enter() {
             return Entry::Admitted;
@@ -151,8 +152,7 @@ impl Slots {
                 self.word
                     .compare_exchange(word.0, marked, Ordering::AcqRel, Ordering::Relaxed);
             if exchanged.is_ok() {
-                let longest = bounds.map_or(Duration::MAX, |queue| queue.max_wait);
-                if let Some(place) = line.push(now, longest) {
+                if let Some(place) = line.push(now, bounds.map(|queue| queue.max_wait)) {
                     return Entry::Queued(place);
                 }
                 self.mark(&line);
@@ -239,11 +239,16 @@ impl Slots {
     ///
     /// `true` if no call is in flight.
     pub fn close(&self) -> bool {
-        let before = Word(self.word.fetch_or(CLOSED, Ordering::AcqRel));
+        let mut before = Word(self.word.fetch_or(CLOSED, Ordering::AcqRel));
         loop {
             let mut line = lock(&self.line);
             let Some(waker) = line.close_one() else {
                 self.mark(&line);
+                let revoked = line.revoke();
+                if revoked > 0 {
+                    let revoked = u64::from(revoked) * ONE;
+                    before = Word(self.word.fetch_sub(revoked, Ordering::AcqRel) - revoked);
+                }
                 break;
             };
             drop(line);
@@ -350,6 +355,7 @@ mod tests {
         sync::{Arc, mpsc},
         task::Wake,
         thread,
+        time::Duration,
     };
 
     use super::*;
