@@ -45,6 +45,8 @@ pub fn suite() -> Suite {
                 "two_threads_concurrency_limit",
             )
             .time_at_most(1.0),
+            // What a call costs that is timed: all of them below some thousands a second, one in sixteen above.
+            Figure::new("admit_timed", "plain_timed", "concurrency_limit"),
             Figure::new("admit_resilience", "plain", "tower_resilience"),
             Figure::new(
                 "refuse_resilience",
@@ -107,6 +109,12 @@ fn cases() -> Vec<Case> {
                 || (),
                 Expect::Admission,
             )
+        })
+        .over("noop"),
+        Case::new("plain_timed", || {
+            let settings = Compartment::builder("bench").slots(ROOMY);
+            let timed = built(settings.time_every_call(true));
+            by_hand(timed.plain_layer().layer(Noop), || (), Expect::Admission)
         })
         .over("noop"),
         Case::new("http", || {

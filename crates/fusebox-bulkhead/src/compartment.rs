@@ -108,7 +108,8 @@ impl Compartment {
     /// compartment's own threads.
     ///
     /// # Cancel safety
-    /// Dropped, it drops `work` and gives its slot back, and the call counts as cancelled.
+    /// Dropped, it drops `work` and gives its slot back, and the call counts as cancelled. On threads of the
+    /// compartment's own that happens at the next await of `work`.
     ///
     /// ```
     /// # use fusebox_bulkhead::{Compartment, ConfigError};

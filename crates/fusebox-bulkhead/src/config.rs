@@ -24,6 +24,9 @@ const MOST_PROCESSORS: u32 = 1_024;
 pub enum HoldUntil {
     /// When its response body has ended, broken off or been dropped: as long as it uses memory,
     /// connections and time of the service.
+    ///
+    /// In a compartment with threads of its own that is when the body has been *produced*: up to 16 frames of it may
+    /// then be on their way to whoever reads them, and a body of a single frame is over with its head.
     #[default]
     BodyEnd,
     /// When its response head is there. For services whose bodies stream for hours and cost nothing,
@@ -169,7 +172,8 @@ impl CompartmentBuilder {
         self
     }
 
-    /// Tells those who are refused when to come back: `Retry-After`, `grpc-retry-pushback-ms`.
+    /// Tells those who are refused when to come back: `Retry-After`, `grpc-retry-pushback-ms`. Not those who would be
+    /// refused again ([`passes_later`](fusebox_core::RejectionKind::passes_later)), nor whose call may have run.
     ///
     /// Unset, nothing is told: a full compartment does not know when it will be less full.
     pub const fn retry_after(mut self, retry_after: Duration) -> Self {
@@ -189,10 +193,13 @@ impl CompartmentBuilder {
 
     /// Whether every call is timed, however many there are; not unless set.
     ///
-    /// Otherwise all are up to some 4,000 a second and thread, and about one in sixteen of what goes beyond that; those
-    /// stand for the others in the latency's percentiles, and its maximum is theirs. Reading the clock twice takes
-    /// longer than everything else a compartment does for a call. Calls that wait are timed in any case, and so are
-    /// all of them while an [`observer`](Self::observer), or `tracing` at its `TRACE` level, hears of them.
+    /// Otherwise all are up to some 4,000 a second for each of the machine's hardware threads (up to 16), and about one
+    /// in sixteen of what goes beyond that; those stand for the others in the latency's percentiles, and its maximum is
+    /// theirs. Up to 30 calls after a burst of hundreds may go untimed too. Reading the clock twice takes longer than
+    /// everything else a compartment does for a call. Calls that wait are timed in any case, and so are all of them
+    /// while an [`observer`](Self::observer), or `tracing` at its `TRACE` level, hears of them.
+    ///
+    /// Set it for tests that count latencies: a paused clock makes a burst of everything.
     pub const fn time_every_call(mut self, every: bool) -> Self {
         self.time_every_call = every;
         self

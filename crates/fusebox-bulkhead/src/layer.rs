@@ -73,16 +73,21 @@ impl<K> BulkheadLayer<K> {
     /// Says whose a request is, so that nobody holds more than
     /// [`slots_per_key`](crate::CompartmentBuilder::slots_per_key).
     ///
+    /// A key has to be something that a client cannot choose: who invents a new tenant with each request gets a new
+    /// share with each. Take what was authenticated, or where the request comes from.
+    ///
     /// # Errors
     /// [`ConfigError::Without`] when the compartment is not divided.
     ///
     /// ```
     /// use fusebox_bulkhead::{Compartment, Key};
+    /// use fusebox_http::identity::IdentityResolver;
     /// use http::Request;
     ///
-    /// let tenants = Compartment::builder("tenants").slots(100).slots_per_key(10).build()?;
-    /// let layer = tenants.layer().by_key(|request: &Request<String>| {
-    ///     request.headers().get("x-tenant").map(Key::of)
+    /// let clients = Compartment::builder("clients").slots(100).slots_per_key(10).build()?;
+    /// let resolver = IdentityResolver::peer_only();
+    /// let layer = clients.layer().by_key(move |request: &Request<String>| {
+    ///     resolver.key(request.headers(), request.extensions()).map(|key| Key::of(&key))
     /// })?;
     /// # let _ = layer;
     /// # Ok::<(), fusebox_bulkhead::ConfigError>(())

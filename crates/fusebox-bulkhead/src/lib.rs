@@ -40,7 +40,7 @@
 //! | for | use | a refusal is |
 //! | --- | --- | --- |
 //! | HTTP and gRPC servers and clients | [`Compartment::layer`] | a response: 503, or `RESOURCE_EXHAUSTED` |
-//! | any tower service | [`Compartment::plain_layer`] | [`CallError::Rejected`](fusebox_core::CallError) |
+//! | any tower service that is `Clone` and, like its requests and answers, `Send` | [`Compartment::plain_layer`] | [`CallError::Rejected`](fusebox_core::CallError) |
 //! | consumers that should slow down instead | [`Compartment::backpressure_layer`] | a `poll_ready` that waits |
 //! | code without tower | [`Compartment::run`], [`Compartment::acquire`] | a [`Rejection`](fusebox_core::Rejection) |
 //!
@@ -80,13 +80,17 @@
 //!
 //! # Cost
 //!
-//! A call that finds a slot takes one compare-and-swap, one subtraction and one increment for its record; it
-//! allocates nothing, and there is no lock. A refusal is one load. Where a call is timed, two readings of the
-//! clock and another increment come on top, which is more than all the rest: see
-//! [`time_every_call`](CompartmentBuilder::time_every_call). That is so without a key and without threads. A key takes one of sixteen locks, which its shard of the keys
+//! A call that finds a slot takes one compare-and-swap, one subtraction, one increment for its record, and a
+//! clone of the handle's `Arc`; it allocates nothing, and there is no lock. A refusal changes nothing but its
+//! counter and the count of the name it carries. Where a call is timed, two readings of the clock and another
+//! increment come on top, which is more than all the rest: see
+//! [`time_every_call`](CompartmentBuilder::time_every_call).
+//!
+//! That is so without a key and without threads. A key takes one of sixteen locks, which its shard of the keys
 //! shares, on the way in and again on the way out, and allocates what the call holds of it. Threads allocate
 //! a task for each call and buffers for its body, and wake another thread. A call that waits takes the lock
 //! of the line.
+//!
 //! `cargo xtask bench bulkhead` measures it against its peers.
 //!
 //! # Features

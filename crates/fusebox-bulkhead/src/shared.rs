@@ -180,8 +180,8 @@ impl Shared {
         let policy = self.reporter.policy().clone();
         let rejection = Rejection::new(LayerKind::Bulkhead, policy, kind);
         match self.retry_after {
-            Some(after) => rejection.with_retry_after(after),
-            None => rejection,
+            Some(after) if kind.passes_later() => rejection.with_retry_after(after),
+            _ => rejection,
         }
     }
 

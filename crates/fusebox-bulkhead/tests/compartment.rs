@@ -275,8 +275,10 @@ async fn a_shutdown_may_be_patient_for_ever() {
 
 #[tokio::test]
 async fn work_that_panics_on_the_compartments_threads_is_a_refusal_and_the_threads_live_on() {
-    let compartment = builder(1).threads(1).build().unwrap();
+    let compartment = builder(1).threads(1).retry_after(SECOND).build().unwrap();
     let panicked = compartment.run(async { panic!("boom") }).await;
+    // It may have done its work before: nobody is told to come back.
+    assert_eq!(panicked.as_ref().unwrap_err().retry_after(), None);
     assert_eq!(kind::<()>(panicked), RejectionKind::Panicked);
     let panicked = compartment.run_blocking(|| panic!("boom")).await;
     assert_eq!(kind::<()>(panicked), RejectionKind::Panicked);

@@ -130,6 +130,24 @@ impl RejectionKind {
         matches!(self, Self::Panicked | Self::Withheld)
     }
 
+    /// Whether the same request may pass a little later, so that a time to come back means something.
+    ///
+    /// Not for what is wrong with the request or its sender, which stays wrong, and not for what
+    /// [may have run](Self::may_have_run).
+    #[must_use]
+    pub const fn passes_later(self) -> bool {
+        matches!(
+            self,
+            Self::Full
+                | Self::QueueTimeout
+                | Self::TooManyKeys
+                | Self::QuotaExceeded
+                | Self::CircuitOpen
+                | Self::ShuttingDown
+                | Self::Undecided
+        )
+    }
+
     /// Its place in [`RejectionKind::ALL`], for tables of counters.
     #[must_use]
     pub const fn index(self) -> usize {
@@ -240,6 +258,30 @@ mod tests {
             .filter(may_have_run)
             .collect();
         assert_eq!(kinds, [RejectionKind::Panicked, RejectionKind::Withheld]);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_request_does_not_pass_later_nor_what_may_have_run() {
+        let stays = RejectionKind::ALL
+            .into_iter()
+            .filter(|kind| !kind.passes_later())
+            .collect::<Vec<_>>();
+        assert_eq!(
+            stays,
+            [
+                RejectionKind::Unidentified,
+                RejectionKind::Forbidden,
+                RejectionKind::Banned,
+                RejectionKind::Panicked,
+                RejectionKind::TooLarge,
+                RejectionKind::TooSlow,
+                RejectionKind::Unsupported,
+                RejectionKind::Withheld,
+            ]
+        );
+        for kind in RejectionKind::ALL {
+            assert!(!(kind.passes_later() && kind.may_have_run()), "{kind}");
+        }
     }
 
     #[test]

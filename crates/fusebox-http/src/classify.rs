@@ -140,6 +140,19 @@ impl Fate {
         }
     }
 
+    /// Whether there is nothing after the last frame of data that would change it.
+    ///
+    /// If trailers may, they are waited for; but if nobody asks for them, the body was whole.
+    #[inline]
+    fn ends_with_its_data(&mut self) -> bool {
+        if self.0 & TRAILERS_DECIDE == 0 {
+            return true;
+        }
+        let dropped = (self.0 & 3) << DROPPED;
+        self.0 = self.0 & !(3 << DROPPED) | dropped;
+        false
+    }
+
     #[inline]
     const fn judgement(self, way: u32) -> Judgement {
         Judgement {
@@ -256,7 +269,7 @@ impl Judge {
     pub fn data(&mut self, length: usize) -> bool {
         // The length that nobody knows is longer than any body.
         self.remaining = self.remaining.saturating_sub(length as u64);
-        self.remaining == 0
+        self.remaining == 0 && self.fate.ends_with_its_data()
     }
 
     /// The trailers passed.
@@ -462,6 +475,18 @@ mod tests {
         let mut judge = judge(GRPC, &status(200));
         judge.trailers(&code("14"), &Standard);
         assert_eq!(judge.ended().outcome, Outcome::Failure);
+    }
+
+    #[test]
+    fn trailers_after_an_announced_length_decide_all_the_same() {
+        let mut response = status(200);
+        response.headers_mut().insert(CONTENT_LENGTH, 4.into());
+        let mut judge = judge(GRPC, &response);
+        assert!(!judge.data(4), "trailers may follow");
+        assert_eq!(judge.dropped().outcome, Outcome::Success, "or may not");
+        judge.trailers(&code("14"), &Standard);
+        assert_eq!(judge.ended().outcome, Outcome::Failure);
+        assert_eq!(judge.dropped().outcome, Outcome::Failure);
     }
 
     #[test]

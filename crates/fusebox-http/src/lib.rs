@@ -15,7 +15,7 @@
 //! | --- | --- |
 //! | `axum` | the peer address from axum's `ConnectInfo` |
 //! | `tonic` | the peer address from tonic's `TcpConnectInfo` |
-//! | `serde` | what can be shown serialises |
+//! | `serde` | refusals and snapshots (of `fusebox-core`) serialise |
 
 mod body;
 mod classify;

@@ -37,12 +37,24 @@ impl Protocol {
         }
         match tail.first() {
             None | Some(b'+' | b';' | b' ' | b'\t') => Self::Grpc,
-            Some(b'-')
-                if tail.len() >= 4
-                    && tail.iter().take(4).map(u8::to_ascii_lowercase).eq(*b"-web") =>
-            {
-                Self::GrpcWeb
+            Some(_) => Self::of_web(tail),
+        }
+    }
+}
+
+impl Protocol {
+    /// `-web` or `-web-text`, with or without a `+codec`.
+    fn of_web(tail: &[u8]) -> Self {
+        let mut tail = tail;
+        for (word, needed) in [(&b"-web"[..], true), (b"-text", false)] {
+            match tail.split_at_checked(word.len()) {
+                Some((head, rest)) if head.eq_ignore_ascii_case(word) => tail = rest,
+                _ if needed => return Self::Http,
+                _ => {}
             }
+        }
+        match tail.first() {
+            None | Some(b'+' | b';' | b' ' | b'\t') => Self::GrpcWeb,
             Some(_) => Self::Http,
         }
     }
@@ -73,6 +85,8 @@ mod tests {
             "application/grpc-web+proto",
             "application/grpc-web-text",
             "application/GRPC-WEB",
+            "application/grpc-web-text+proto",
+            "application/grpc-web;charset=utf-8",
         ] {
             assert_eq!(of(web), Protocol::GrpcWeb, "{web}");
         }
@@ -81,6 +95,9 @@ mod tests {
             "application/grpcfoo",
             "application/grp",
             "application/grpc-we",
+            "application/grpc-webfoo",
+            "application/grpc-web-texture",
+            "application/grpc-text",
             "text/plain; x=application/grpc",
             "",
         ] {

@@ -48,7 +48,7 @@ impl<C> LimitedConnection<C> {
         &self.inner
     }
 
-    /// The connection inside. It cannot be taken out: it would be open and not counted.
+    /// The connection inside. One that is put in its place counts as this one; the one taken out is open and not counted.
     pub const fn get_mut(&mut self) -> &mut C {
         &mut self.inner
     }

@@ -10,7 +10,8 @@ use crate::{Outcome, RejectionKind, Value};
 pub struct StatsSnapshot {
     pub(super) counters: Counters<u64>,
     /// How long admitted calls ran, to the end of their response body. Of many calls in a short time some stand for
-    /// the others, so that the count may fall short of the calls by a few.
+    /// the others, so that the
+    /// count may differ from that of the calls by a few.
     pub latency: Distribution,
     /// How long calls waited for the verdict, those that did not wait included.
     pub wait: Distribution,
