@@ -10,7 +10,7 @@ use crate::{
     waiting::Queued,
 };
 
-/// A service in a compartment. See [`PlainBulkheadLayer`].
+/// A service in a compartment. See [`PlainBulkheadLayer`](crate::PlainBulkheadLayer).
 #[derive(Clone)]
 pub struct PlainBulkhead<S, K = Everyone> {
     pub(super) compartment: Compartment,

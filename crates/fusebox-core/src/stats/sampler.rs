@@ -74,12 +74,12 @@ impl Begun {
 /// fall into step with traffic that has a rhythm. A sample counts as often as calls went by before it, itself
 /// included, so that a percentile over a minute with a burst in it is that of the calls and not of the samples.
 ///
-/// It cannot know that a burst is over: what is left of a step, at most [`MOST_SKIPPED`] calls, goes by however long that
+/// It cannot know that a burst is over: what is left of a step, at most `MOST_SKIPPED` calls, goes by however long that
 /// takes.
 ///
 /// One for each shard, and no more than a hint: loads and stores, no read-modify-write. Threads that share a shard may
 /// both take the same sample, or one may undo what another has counted of a step, so that a weight is off by less than
-/// [`MOST_SKIPPED`]. All calls are counted elsewhere.
+/// `MOST_SKIPPED`. All calls are counted elsewhere.
 #[derive(Debug)]
 pub struct Sampler {
     /// How many calls go by before the next sample.
