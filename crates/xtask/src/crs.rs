@@ -82,7 +82,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-fn build(workspace: &Workspace, engine: &str) -> Result<PathBuf> {
+pub(crate) fn build(workspace: &Workspace, engine: &str) -> Result<PathBuf> {
     let line = Line::new(cargo())
         .args(["build", "--release"])
         .folder(&workspace.root);
@@ -95,7 +95,7 @@ fn build(workspace: &Workspace, engine: &str) -> Result<PathBuf> {
         .env("CARGO_TARGET_DIR", &target)
         .run()
         .with_context(|| {
-            format!("no runner with the engine `{engine}` (libmodsecurity needs its -dev package, 3.0.13 or newer)")
+            format!("no runner with the engine `{engine}` (libmodsecurity needs its -dev package, 3.0.6 or newer)")
         })?;
     Ok(target.join("release").join(PEERS))
 }
