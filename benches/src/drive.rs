@@ -49,6 +49,9 @@ pub fn repeat<T>(mut once: impl FnMut() -> T + 'static) -> Batch {
 }
 
 /// Times `n` calls of what a case builds for itself.
+///
+/// Never inlined: under valgrind it is by its name that these calls are told from what a case is built of.
+#[inline(never)]
 pub fn section(n: u64, once: &mut dyn FnMut()) -> Duration {
     timed(n, once)
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Result, bail, ensure};
-use fusebox_benches::harness::{self, Plan, Suite, Verdict, child};
+use fusebox_benches::harness::{self, Plan, Suite, Verdict, child, together};
 use fusebox_benches::suites;
 use lexopt::{Arg, Parser, ValueExt};
 
@@ -13,17 +13,36 @@ const USAGE: u8 = 64;
 fn main() -> ExitCode {
     // A child that is counted does nothing but its calls.
     let mut words = std::env::args().skip(1);
-    if words.next().as_deref() == Some(child::CALLS) {
-        return match child::parse(words) {
-            Ok(calls) => {
+    match words.next().as_deref() {
+        Some(child::CALLS) => {
+            return child_of(child::parse(words), |calls| {
                 (calls.case.make)()(calls.n);
-                ExitCode::SUCCESS
-            }
-            Err(error) => usage(&error),
-        };
+            });
+        }
+        Some(together::TOGETHER) => {
+            return child_of(together::parse(words), |cases| {
+                for calls in cases {
+                    let mut batch = (calls.case.make)();
+                    // What the first call of all does once is in a batch of its own.
+                    batch(1);
+                    batch(calls.n);
+                }
+            });
+        }
+        _ => {}
     }
     match options(Parser::from_env()) {
         Ok((chosen, plan)) => run(&chosen, plan),
+        Err(error) => usage(&error),
+    }
+}
+
+fn child_of<T>(told: Result<T>, work: impl FnOnce(T)) -> ExitCode {
+    match told {
+        Ok(told) => {
+            work(told);
+            ExitCode::SUCCESS
+        }
         Err(error) => usage(&error),
     }
 }

@@ -17,6 +17,8 @@ pub struct Case {
     pub needs: fn() -> Result<(), String>,
     /// The cases it is counted with, in one process, because building one of them takes long.
     pub counted_with: Option<&'static str>,
+    /// It is done by another process, so nothing but its time can be told.
+    pub elsewhere: bool,
     /// Builds it: afresh for every process, and only when it is needed.
     pub make: fn() -> Batch,
 }
@@ -32,6 +34,7 @@ impl Case {
             counted: 0,
             needs: || Ok(()),
             counted_with: None,
+            elsewhere: false,
             make,
         }
     }
@@ -58,12 +61,20 @@ impl Case {
         self
     }
 
-    /// Counts its allocations in one process with all cases that name the same `group`, over few calls, and times it in fewer rounds
-    /// if it is slow: for what takes long to build or to call.
-    /// It has no base, and neither its instructions nor its reads of the clock are counted.
+    /// Counts it in one process with all cases that name the same `group`, over few calls, and times it in fewer rounds if it is
+    /// slow: for what takes long to build or to call.
+    /// It has no base, and its reads of the clock are not counted; its instructions are, if its calls are made by
+    /// [`section`](crate::drive::section).
     #[must_use]
     pub fn counted_with(mut self, group: &'static str) -> Self {
         self.counted_with = Some(group);
+        self
+    }
+
+    /// Says that another process does the work, and how long it took: only its time can be told.
+    #[must_use]
+    pub fn elsewhere(mut self) -> Self {
+        self.elsewhere = true;
         self
     }
 

@@ -39,11 +39,11 @@ pub fn measure(suite: &Suite, plan: Plan) -> BTreeMap<&'static str, Cost> {
     if let Err(why) = &valgrind {
         eprintln!("neither instructions nor clock reads are counted: {why}");
     }
-    totals.extend(together::count(suite.name, &cases, &timings));
+    totals.extend(together::count(suite.name, &valgrind, &cases, &timings));
     let alone = cases
         .iter()
         .zip(&timings)
-        .filter(|(case, _)| case.counted_with.is_none());
+        .filter(|(case, _)| case.counted_with.is_none() && !case.elsewhere);
     totals.extend(alone.map(|(case, timing)| {
         let (allocations, held) =
             allocations::count(suite.name, case, timing.calls_in(allocations::BUDGET));

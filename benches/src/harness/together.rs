@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::case::Case;
 use super::child::{self, Calls};
 use super::timing::Timing;
+use super::valgrind::Valgrind;
 use super::{allocations, cost};
 
 /// The first word of such a child's command line.
@@ -32,15 +33,22 @@ pub fn parse(words: impl Iterator<Item = String>) -> anyhow::Result<Vec<Calls>> 
         .collect()
 }
 
-/// Counts the allocations of every case that shares a process. The groups run side by side: counts do not mind.
+/// More calls of a case than these say nothing new under valgrind, where each takes fifty times as long.
+const MOST_CALLS: u64 = 3;
+
+/// Counts the allocations and the instructions of every case that shares a process. The groups run side by side: counts do not
+/// mind.
 pub(super) fn count(
     suite: &str,
+    valgrind: &Result<Valgrind, String>,
     cases: &[Case],
     timings: &[Timing],
 ) -> BTreeMap<&'static str, cost::Total> {
     let mut groups: BTreeMap<&str, Vec<(Case, &Timing)>> = BTreeMap::new();
     for (case, timing) in cases.iter().zip(timings) {
-        if let Some(group) = case.counted_with {
+        if let Some(group) = case.counted_with
+            && !case.elsewhere
+        {
             groups.entry(group).or_default().push((*case, timing));
         }
     }
@@ -53,22 +61,28 @@ pub(super) fn count(
                         .iter()
                         .map(|(case, timing)| (*case, timing.calls))
                         .collect();
-                    (group, allocations::together(suite, &calls))
+                    let few: Vec<_> = calls
+                        .iter()
+                        .map(|(case, calls)| (*case, (*calls).min(MOST_CALLS)))
+                        .collect();
+                    let allocated = allocations::together(suite, &calls);
+                    let run = valgrind
+                        .as_ref()
+                        .map_err(Clone::clone)
+                        .and_then(|valgrind| valgrind.together(suite, &few));
+                    (group, allocated, run)
                 })
             })
             .collect();
-        let mut totals = BTreeMap::new();
+        let mut totals = timed_only(cases, timings);
         for running in running {
-            let Ok((group, allocated)) = running.join() else {
+            let Ok((group, allocated, run)) = running.join() else {
                 continue;
             };
             for (place, (case, timing)) in group.iter().enumerate() {
                 let total = cost::Total {
                     rounds: timing.rounds.clone(),
-                    // Loading alone takes valgrind ten seconds per case, and there are a hundred.
-                    instructions: Err(
-                        "a case that takes long to build is not run under valgrind".to_owned()
-                    ),
+                    instructions: pick(&run, place, |instructions| *instructions),
                     allocations: pick(&allocated, place, |(allocations, _)| *allocations),
                     clock_reads: Err("cases that share a process are not traced".to_owned()),
                     held: pick(&allocated, place, |(_, held)| *held),
@@ -78,6 +92,20 @@ pub(super) fn count(
         }
         totals
     })
+}
+
+/// What another process does cannot be counted from here.
+fn timed_only(cases: &[Case], timings: &[Timing]) -> BTreeMap<&'static str, cost::Total> {
+    let elsewhere = cases.iter().zip(timings).filter(|(case, _)| case.elsewhere);
+    elsewhere
+        .map(|(case, timing)| {
+            let total = cost::Total {
+                rounds: timing.rounds.clone(),
+                ..cost::Total::missing("another process does the work")
+            };
+            (case.name, total)
+        })
+        .collect()
 }
 
 fn pick<T>(counted: &Result<Vec<T>, String>, place: usize, of: fn(&T) -> f64) -> cost::Counted {

@@ -4,6 +4,7 @@
 //! the case need to start up is in both runs and cancels.
 
 use std::env;
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use super::case::Case;
 use super::child;
 use super::cost::Counted;
+use super::together;
 
 /// How much native time a counted case may take; under valgrind it is some fifty times that.
 pub(super) const BUDGET: Duration = Duration::from_millis(100);
@@ -54,6 +56,45 @@ impl Valgrind {
         self.per_call(&options, suite, case, CALLS, |said| {
             Some(clock_reads_in(said))
         })
+    }
+
+    /// Instructions in user space per call of each case, all in one process, of which only the calls are counted: each
+    /// case is called once, which is left out, and then as often as it says.
+    pub(super) fn together(&self, suite: &str, cases: &[(Case, u64)]) -> Result<Vec<f64>, String> {
+        // By name; the crate's own, not the intersections of some other.
+        const SECTION: &str = "*drive::section*";
+        let folder =
+            tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
+        let out = folder.path().join("calls");
+        let output = Command::new("valgrind")
+            .arg("--tool=callgrind")
+            .arg("--collect-atstart=no")
+            .arg(format!("--toggle-collect={SECTION}"))
+            // A file for each batch of calls.
+            .arg(format!("--dump-after={SECTION}"))
+            .arg(format!("--callgrind-out-file={}", out.display()))
+            .arg(&self.program)
+            .args(together::words(suite, cases))
+            .output()
+            .map_err(|error| format!("valgrind cannot be run: {error}"))?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let last = said.lines().last().unwrap_or_default();
+            return Err(format!("under valgrind: {}: {last}", output.status));
+        }
+        cases
+            .iter()
+            .enumerate()
+            .map(|(at, (_, calls))| {
+                let batch = out.with_extension((2 * at + 2).to_string());
+                let profile = fs::read_to_string(batch)
+                    .map_err(|error| format!("valgrind did not say how many: {error}"))?;
+                let all = total_in(&profile).ok_or("valgrind did not say how many")?;
+                #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+                let per_call = all as f64 / *calls as f64;
+                Ok(per_call)
+            })
+            .collect()
     }
 
     fn per_call(
@@ -104,6 +145,14 @@ fn instructions_in(said: &str) -> Option<u64> {
         .and_then(|(_, number)| number.trim().replace(',', "").parse().ok())
 }
 
+/// Reads callgrind's `totals: 1234567`.
+fn total_in(profile: &str) -> Option<u64> {
+    profile
+        .lines()
+        .find_map(|line| line.strip_prefix("totals:"))
+        .and_then(|number| number.trim().parse().ok())
+}
+
 /// Counts `SYSCALL[1234,1](228) sys_clock_gettime( 1, 0x1ffeffed50 )[sync] --> Success(0x0)`.
 fn clock_reads_in(said: &str) -> u64 {
     said.lines()
@@ -121,6 +170,13 @@ mod tests {
                     ==7== Command: I refs\n==7== \n==7== I   refs:      1,234,567\n";
         assert_eq!(instructions_in(said), Some(1_234_567));
         assert_eq!(instructions_in("==7== D   refs:      12\n"), None);
+    }
+
+    #[test]
+    fn reads_the_total_of_a_profile() {
+        let profile = "version: 1\nevents: Ir\nfn=(1) main\n0 7\ntotals: 1234567\n";
+        assert_eq!(total_in(profile), Some(1_234_567));
+        assert_eq!(total_in("version: 1\n"), None);
     }
 
     #[test]

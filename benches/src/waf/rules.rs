@@ -3,7 +3,7 @@
 use std::env;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use fusebox_seclang::Ruleset;
@@ -13,7 +13,7 @@ use zentinel_modsec::ModSecurity;
 const BESIDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/crs");
 
 /// What ModSecurity's recommended configuration says about bodies, and that requests are blocked.
-const BASE: &str = r#"
+pub(super) const BASE: &str = r#"
 SecRuleEngine On
 SecRequestBodyAccess On
 SecResponseBodyAccess On
@@ -45,7 +45,7 @@ pub(super) enum Paranoia {
 }
 
 impl Paranoia {
-    fn setup(self) -> String {
+    pub(super) fn setup(self) -> String {
         let level = match self {
             Self::One => 1,
             Self::Four => 4,
@@ -110,20 +110,15 @@ pub(super) fn zentinel(level: Paranoia) -> &'static ModSecurity {
     }
 }
 
-fn load_zentinel(level: Paranoia) -> ModSecurity {
+/// The files of the Core Rule Set in their order, as absolute paths.
+pub(super) fn files() -> Vec<PathBuf> {
     let folder = folder().unwrap_or_default();
-    let mut text = format!("{BASE}{}", level.setup());
-    let mut include = |path: &Path| {
-        // It resolves what it includes against a folder of its own choice.
-        let path = fs::canonicalize(path).unwrap_or_else(|_absent| path.to_owned());
-        let _written = writeln!(text, "Include {}", path.display());
-    };
     let own = folder.join("crs-setup.conf");
-    if own.is_file() {
-        include(&own);
+    let setup = if own.is_file() {
+        own
     } else {
-        include(&folder.join("crs-setup.conf.example"));
-    }
+        folder.join("crs-setup.conf.example")
+    };
     let mut files: Vec<_> = fs::read_dir(folder.join("rules"))
         .into_iter()
         .flatten()
@@ -131,7 +126,21 @@ fn load_zentinel(level: Paranoia) -> ModSecurity {
         .filter(|path| path.extension().is_some_and(|ending| ending == "conf"))
         .collect();
     files.sort();
-    files.iter().for_each(|path| include(path));
+    files.insert(0, setup);
+    // Its peers resolve what they include against folders of their own choice.
+    for path in &mut files {
+        if let Ok(absolute) = fs::canonicalize(&*path) {
+            *path = absolute;
+        }
+    }
+    files
+}
+
+fn load_zentinel(level: Paranoia) -> ModSecurity {
+    let mut text = format!("{BASE}{}", level.setup());
+    for path in files() {
+        let _written = writeln!(text, "Include {}", path.display());
+    }
     #[expect(
         clippy::expect_used,
         reason = "without its peer the suite has no purpose"

@@ -28,6 +28,12 @@ const LONG: usize = 32;
 /// How many sets of a probe are looked up by byte; what they leave is so little that the others are compared one by one.
 const PLANES: usize = 2;
 
+/// Words of probes that are looked up at once: what fits into registers. CRS has 250 probes at the first level, 350 at the fourth.
+const WIDE: usize = 4;
+
+/// For one byte: by plane, the probes whose set has it.
+type Row = [[u64; WIDE]; PLANES];
+
 /// Which probes a text may pass.
 #[derive(Debug)]
 pub(crate) struct Filter {
@@ -35,8 +41,9 @@ pub(crate) struct Filter {
     words: usize,
     /// By length: probes whose matches may be that short.
     by_length: Vec<Bits>,
-    /// The two rarest sets of each probe, by byte: the probes whose set has it, or that have no set.
-    planes: [Box<[u64]>; PLANES],
+    /// The two rarest sets of each probe, by [`WIDE`] words of probes and by byte: the probes whose set has it, or that have no
+    /// set.
+    planes: Vec<Box<[Row; 256]>>,
     /// The other sets of each probe.
     other_sets: Vec<Box<[ByteSet]>>,
     /// Probes that need a string.
@@ -51,7 +58,8 @@ impl Filter {
         let empty = || Bits::new(needs.len());
         let mut by_length = vec![empty(); LONG + 1];
         let words = empty().words().len();
-        let mut planes: [Box<[u64]>; PLANES] = std::array::from_fn(|_| vec![0; 256 * words].into());
+        let no_row = [[0; WIDE]; PLANES];
+        let mut planes = vec![Box::new([no_row; 256]); words.div_ceil(WIDE)];
         let mut other_sets = Vec::new();
         let mut need_literal = empty();
         let mut patterns: HashMap<&[u8], Vec<u16>> = HashMap::new();
@@ -60,11 +68,17 @@ impl Filter {
                 bits.insert(probe);
             }
             let mut sets = needs.sets.iter().copied();
-            for plane in &mut planes {
+            let rows = planes
+                .get_mut(probe / (64 * WIDE))
+                .ok_or_else(|| too_many(needs.literals.len()))?;
+            for plane in 0..PLANES {
                 let set = sets.next().unwrap_or(ByteSet::FULL);
                 for byte in set.iter() {
-                    let word = plane.get_mut(usize::from(byte) * words + probe / 64);
-                    *word.ok_or_else(|| too_many(needs.literals.len()))? |= 1 << (probe % 64);
+                    let row = rows.get_mut(usize::from(byte));
+                    let words = row.and_then(|row| row.get_mut(plane));
+                    if let Some(word) = words.and_then(|words| words.get_mut(probe / 64 % WIDE)) {
+                        *word |= 1 << (probe % 64);
+                    }
                 }
             }
             other_sets.push(sets.collect());
@@ -118,23 +132,10 @@ impl Filter {
         if text.is_empty() {
             return;
         }
-        let mut hits = [[0_u64; MAX_WORDS]; PLANES];
-        for (high, word) in present.to_words().into_iter().enumerate() {
-            let mut rest = word;
-            while rest != 0 {
-                let byte = high * 64 + rest.trailing_zeros() as usize;
-                rest &= rest - 1;
-                for (hit, plane) in hits.iter_mut().zip(&self.planes) {
-                    let row = plane.get(byte * self.words..(byte + 1) * self.words);
-                    for (hit, word) in hit.iter_mut().zip(row.unwrap_or_default()) {
-                        *hit |= word;
-                    }
-                }
-            }
-        }
-        for hit in &hits {
-            for (probe, hit) in probes.iter_mut().zip(hit) {
-                *probe &= hit;
+        for (rows, probes) in self.planes.iter().zip(probes.chunks_mut(WIDE)) {
+            let [rarest, second] = sets_with(rows, present);
+            for ((probe, rarest), second) in probes.iter_mut().zip(rarest).zip(second) {
+                *probe &= rarest & second;
             }
         }
         let mut literal = 0;
@@ -209,7 +210,26 @@ impl Filter {
 }
 
 /// Probes in one filter: 1,024. CRS has 300; rules beyond are looked at one by one, as if there were no filter.
-const MAX_WORDS: usize = 16;
+pub(crate) const MAX_WORDS: usize = 16;
+
+/// By plane, the probes whose set has one of these bytes.
+fn sets_with(rows: &[Row; 256], present: ByteSet) -> Row {
+    let mut hits = [[0; WIDE]; PLANES];
+    for (high, word) in present.to_words().into_iter().enumerate() {
+        let mut rest = word;
+        while rest != 0 {
+            let byte = high * 64 + rest.trailing_zeros() as usize;
+            rest &= rest - 1;
+            let Some(row) = rows.get(byte) else { break };
+            for (hit, row) in hits.iter_mut().zip(row) {
+                for (hit, row) in hit.iter_mut().zip(row) {
+                    *hit |= row;
+                }
+            }
+        }
+    }
+    hits
+}
 
 fn too_many(found: usize) -> ErrorKind {
     ErrorKind::TooLarge {
@@ -229,7 +249,17 @@ pub(crate) struct Lanes {
     /// A value without any of these is what it is after every transformation.
     pub(crate) triggers: ByteSet,
     pub(crate) always_changes: bool,
-    pub(crate) by_node: Vec<(u32, Bits)>,
+    pub(crate) chains: Vec<Chain>,
+}
+
+/// What a chain of transformations makes of a value, and the probes that look at it.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    pub(crate) node: u32,
+    /// Without any of these it is the value as it was.
+    pub(crate) triggers: ByteSet,
+    pub(crate) always_changes: bool,
+    pub(crate) probes: Bits,
 }
 
 /// Where values come from.
@@ -412,7 +442,7 @@ fn screen(
                         all: Bits::new(needs.len()),
                         triggers: ByteSet::EMPTY,
                         always_changes: false,
-                        by_node: Vec::new(),
+                        chains: Vec::new(),
                     },
                 );
                 if let Some(lanes) = lanes {
@@ -460,13 +490,19 @@ impl Lanes {
                 self.triggers = self.triggers.union(node.triggers);
                 self.always_changes |= node.always_changes;
             }
-            match self.by_node.iter_mut().find(|(node, _)| node == step) {
-                Some((_, bits)) => bits.insert(probe),
-                None => {
-                    let mut bits = Bits::new(size);
-                    bits.insert(probe);
-                    self.by_node.push((*step, bits));
-                }
+            let node = nodes.get(*step as usize);
+            let chain = entry(
+                &mut self.chains,
+                |chain| chain.node == *step,
+                || Chain {
+                    node: *step,
+                    triggers: node.map_or(ByteSet::EMPTY, |node| node.triggers),
+                    always_changes: node.is_some_and(|node| node.always_changes),
+                    probes: Bits::new(size),
+                },
+            );
+            if let Some(chain) = chain {
+                chain.probes.insert(probe);
             }
         }
     }

@@ -31,7 +31,7 @@ use crate::parse::Sources;
 
 pub(crate) use bits::Bits;
 pub(crate) use bits::contains as bits_contain;
-pub(crate) use filter::{Filter, Lane, Lanes, Place, Probe};
+pub(crate) use filter::{Filter, Lane, Lanes, MAX_WORDS, Place, Probe};
 pub(crate) use program::{
     Amount, CAPTURES, Change, Ctl, Disruptive, Effect, Head, Initial, Operator, Piece, Program,
     Rule, Select, Target, Text,

@@ -3,7 +3,7 @@
 use super::Engine;
 use super::lists::{Field, List};
 use super::texts::TextId;
-use crate::compile::{Bits, Filter, Lane, Lanes, Place, Probe, bits_contain};
+use crate::compile::{Bits, Filter, Lane, Lanes, MAX_WORDS, Place, Probe, bits_contain};
 
 impl Engine<'_> {
     /// Looks at what has come since the last phase.
@@ -101,12 +101,9 @@ impl Engine<'_> {
         else {
             return;
         };
-        let mut note = |probes: &[u64], lane: &Bits| {
-            for (word_at, ((candidate, probe), lane)) in candidates
-                .iter_mut()
-                .zip(probes)
-                .zip(lane.words())
-                .enumerate()
+        let mut note = |probes: &[u64], lane: &[u64]| {
+            for (word_at, ((candidate, probe), lane)) in
+                candidates.iter_mut().zip(probes).zip(lane).enumerate()
             {
                 let mut left = probe & lane;
                 *candidate |= left;
@@ -123,13 +120,29 @@ impl Engine<'_> {
         state.work += length;
         let present = state.texts.present(text);
         if !lanes.always_changes && !present.intersects(lanes.triggers) {
-            note(state.texts.probes(filter, of, text), &lanes.all);
+            note(state.texts.probes(filter, of, text), lanes.all.words());
             return;
         }
-        for (node, lane) in &lanes.by_node {
-            let seen = state.texts.transformed(program, text, *node);
-            note(state.texts.probes(filter, of, seen), lane);
+        // Most chains leave most values as they are; what looks at the value itself is put together and looks once.
+        let mut itself = [0; MAX_WORDS];
+        let mut join = |probes: &Bits| {
+            for (all, word) in itself.iter_mut().zip(probes.words()) {
+                *all |= word;
+            }
+        };
+        for chain in &lanes.chains {
+            if !chain.always_changes && !present.intersects(chain.triggers) {
+                join(&chain.probes);
+                continue;
+            }
+            let seen = state.texts.transformed(program, text, chain.node);
+            if seen == text {
+                join(&chain.probes);
+            } else {
+                note(state.texts.probes(filter, of, seen), chain.probes.words());
+            }
         }
+        note(state.texts.probes(filter, of, text), &itself);
     }
 
     /// The first entry of a list that may match, for [`hit_at`](Self::hit_at).

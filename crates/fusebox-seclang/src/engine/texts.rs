@@ -341,8 +341,14 @@ fn offset(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }
 
+/// Longer texts are marked in a table: to set a bit one has to read the word that it is in, and wait for the byte before.
+const MARKED: usize = 128;
+
 /// The bytes that occur in `bytes`.
 fn present(bytes: &[u8]) -> ByteSet {
+    if bytes.len() >= MARKED {
+        return marked(bytes);
+    }
     let mut words = [0_u64; 4];
     for byte in bytes {
         #[expect(
@@ -355,9 +361,33 @@ fn present(bytes: &[u8]) -> ByteSet {
     ByteSet::from_words(words)
 }
 
+fn marked(bytes: &[u8]) -> ByteSet {
+    let mut marks = [0_u8; 256];
+    for byte in bytes {
+        #[expect(clippy::indexing_slicing, reason = "a byte is below 256")]
+        let mark = &mut marks[usize::from(*byte)];
+        *mark = 1;
+    }
+    let mut words = [0_u64; 4];
+    for (word, marks) in words.iter_mut().zip(marks.as_chunks::<64>().0) {
+        for (bit, mark) in marks.iter().enumerate() {
+            *word |= u64::from(*mark) << bit;
+        }
+    }
+    ByteSet::from_words(words)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_text_has_the_bytes_that_its_pieces_have() {
+        for length in [1, MARKED - 1, MARKED, MARKED + 1, 4 * MARKED] {
+            let text: Vec<u8> = (0..length).map(|at| (at * 37 % 251) as u8).collect();
+            assert_eq!(present(&text), ByteSet::of(&text));
+        }
+    }
 
     #[test]
     fn knows_the_bytes_of_each_text() {
