@@ -1,8 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use fusebox_core::{
-    CallError, Change, EventKind, Live, Mode, Name, Outcome, Rejection, RejectionKind,
-};
+use fusebox_core::{CallError, Live, Mode, Name, Outcome, Rejection, RejectionKind};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
@@ -238,15 +236,26 @@ impl Compartment {
         let to = within("slots", slots, MOST_SLOTS)?;
         let now = self.shared.clock.now();
         let from = self.shared.slots.resize(to, now);
-        if from != to {
-            let change = Change::Limit {
-                what: "slots",
-                from: from.into(),
-                to: to.into(),
-            };
-            self.shared.reporter.report(now, EventKind::Change(change));
-        }
-        Ok(usize::try_from(from).unwrap_or(usize::MAX))
+        Ok(self.shared.resized("slots", from, to, now))
+    }
+
+    /// Changes how many slots and places in the queue one key may hold, and returns how many it were.
+    ///
+    /// A key that holds more keeps them to the end of its calls, and gets no more until it holds fewer. Unlike in the
+    /// builder it may be more than there are slots and places: those may become more as well.
+    ///
+    /// # Errors
+    /// [`ConfigError::Without`] when the compartment is not divided, [`ConfigError::OutOfRange`] as for
+    /// [`resize`](Self::resize).
+    pub fn resize_per_key(&self, slots: usize) -> Result<usize, ConfigError> {
+        let shares = self.shared.shares.as_ref().ok_or(ConfigError::Without {
+            field: "resize_per_key",
+            needs: "slots_per_key",
+        })?;
+        let to = within("slots_per_key", slots, MOST_SLOTS)?;
+        let from = shares.resize(to);
+        let now = self.shared.clock.now();
+        Ok(self.shared.resized("slots_per_key", from, to, now))
     }
 
     /// Lets nobody in any more, refuses those who wait, and waits for the calls in flight; then stops the

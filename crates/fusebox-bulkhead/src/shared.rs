@@ -90,6 +90,16 @@ impl Shared {
         self.reporter.end(begun, || self.clock.now(), outcome);
     }
 
+    /// Tells that a limit was changed, if it was, and returns what it was.
+    pub(crate) fn resized(&self, what: &'static str, from: u32, to: u32, now: Timestamp) -> usize {
+        if from != to {
+            let (from, to) = (from.into(), to.into());
+            let change = Change::Limit { what, from, to };
+            self.reporter.report(now, EventKind::Change(change));
+        }
+        usize::try_from(from).unwrap_or(usize::MAX)
+    }
+
     /// No slot was free: wait, refuse, or let through in shadow mode.
     #[inline]
     pub(crate) fn without_a_slot(self: &Arc<Self>) -> Admission {

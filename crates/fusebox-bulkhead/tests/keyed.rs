@@ -51,6 +51,31 @@ async fn ask(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_share_can_be_changed_while_traffic_flows() {
+    let compartment = builder(10, 1).build().unwrap();
+    let layer = layer(&compartment);
+    let _first = ask(&layer, "tenant").await.unwrap();
+    assert_eq!(
+        ask(&layer, "tenant").await.unwrap_err(),
+        RejectionKind::Full
+    );
+    assert_eq!(compartment.resize_per_key(2).unwrap(), 1);
+    let _second = ask(&layer, "tenant").await.unwrap();
+    assert_eq!(compartment.snapshot().keys.unwrap().slots_per_key, 2);
+    assert!(compartment.resize_per_key(0).is_err());
+
+    let undivided = Compartment::builder("one").slots(1);
+    let undivided = undivided.registration(Registration::Unlisted).build();
+    assert!(matches!(
+        undivided.unwrap().resize_per_key(1),
+        Err(ConfigError::Without {
+            needs: "slots_per_key",
+            ..
+        })
+    ));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_tenant_that_holds_its_share_is_refused_while_another_passes() {
     let compartment = builder(10, 2).build().unwrap();
     let layer = layer(&compartment);

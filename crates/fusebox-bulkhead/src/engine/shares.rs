@@ -3,7 +3,7 @@ use std::{
     hash::{BuildHasher, RandomState},
 };
 
-use fusebox_core::sync::{AtomicUsize, Mutex, Ordering, lock};
+use fusebox_core::sync::{AtomicU32, AtomicUsize, Mutex, Ordering, lock};
 
 /// Keys are spread over so many locks, so that none is shared by all. A power of two.
 const SHARDS: usize = 16;
@@ -18,7 +18,7 @@ pub struct Shares {
     /// The standard library's keyed hash: clients have a say in their keys.
     spread: RandomState,
     active: AtomicUsize,
-    per_key: u32,
+    per_key: AtomicU32,
     most_keys: usize,
 }
 
@@ -39,7 +39,7 @@ impl Shares {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             spread: RandomState::new(),
             active: AtomicUsize::new(0),
-            per_key,
+            per_key: AtomicU32::new(per_key),
             most_keys,
         }
     }
@@ -53,7 +53,7 @@ impl Shares {
             return Err(NoShare::TooManyKeys);
         };
         match lock(shard).entry(key) {
-            Entry::Occupied(mut held) if *held.get() < self.per_key => {
+            Entry::Occupied(mut held) if *held.get() < self.per_key() => {
                 *held.get_mut() += 1;
                 Ok(())
             }
@@ -86,8 +86,13 @@ impl Shares {
 
     /// How much one key may hold.
     #[must_use]
-    pub const fn per_key(&self) -> u32 {
-        self.per_key
+    pub fn per_key(&self) -> u32 {
+        self.per_key.load(Ordering::Relaxed)
+    }
+
+    /// Changes how much one key may hold, and returns how much it was. Who holds more keeps it, and gets no more.
+    pub fn resize(&self, per_key: u32) -> u32 {
+        self.per_key.swap(per_key, Ordering::Relaxed)
     }
 
     /// How many keys may hold something at once.
@@ -125,6 +130,20 @@ mod tests {
         );
         assert_eq!(shares.enter(2), Ok(()));
         shares.leave(1);
+        assert_eq!(shares.enter(1), Ok(()));
+    }
+
+    #[test]
+    fn a_smaller_share_takes_nothing_away_and_gives_nothing_more() {
+        let shares = Shares::new(2, 10);
+        shares.enter(1).unwrap();
+        shares.enter(1).unwrap();
+        assert_eq!(shares.resize(1), 2);
+        shares.leave(1);
+        assert_eq!(shares.enter(1), Err(NoShare::Full));
+        shares.leave(1);
+        assert_eq!(shares.enter(1), Ok(()));
+        assert_eq!(shares.resize(3), 1);
         assert_eq!(shares.enter(1), Ok(()));
     }
 
