@@ -29,7 +29,11 @@ fn serve(arguments: &ServeArgs) -> anyhow::Result<ExitCode> {
         runtime.worker_threads(workers.max(1));
     }
     let runtime = runtime.enable_all().build()?;
-    runtime.block_on(storefront::serve::serve(arguments))?;
+    let arguments = arguments.clone();
+    // On a worker, and not on this thread: there each connection would be handed over twice, from the worker that hears
+    // of it to the thread that accepts it, and back to a worker that serves it.
+    let serving = runtime.spawn(async move { storefront::serve::serve(&arguments).await });
+    runtime.block_on(serving)??;
     Ok(ExitCode::SUCCESS)
 }
 
