@@ -72,6 +72,13 @@ pub struct ServeArgs {
     /// How far a client gets that is banned.
     #[arg(long, value_enum, default_value_t)]
     pub bans_at: Bans,
+    /// A file with a published list of addresses that are banned for as long as they are listed, one address or block a
+    /// line; may be given several times. It is read again when it changes.
+    #[arg(long, value_name = "FILE")]
+    pub block_list: Vec<PathBuf>,
+    /// A file in which sentences outlive the shop.
+    #[arg(long, value_name = "FILE")]
+    pub sentences: Option<PathBuf>,
     /// A folder with the OWASP Core Rule Set, for the firewall to use instead of its own rules.
     #[arg(long, value_name = "FOLDER")]
     pub crs: Option<PathBuf>,
@@ -97,6 +104,8 @@ impl ServeArgs {
             trusted_proxies: self.trusted_proxy.clone(),
             crs: self.crs.clone(),
             bans: self.bans_at,
+            block_lists: self.block_list.clone(),
+            sentences: self.sentences.clone(),
         }
     }
 }

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use axum::Router;
 use fusebox_blackhole::{
-    Action, BlackholeConfig, BlackholeLayer, Gate, GateConfig, Jail, JailConfig, Traps,
+    Action, BlackholeConfig, BlackholeLayer, FeedConfig, Gate, GateConfig, Jail, JailConfig, Traps,
 };
 use fusebox_core::{Mode, Registration, Registry};
 use fusebox_http::identity::{IdentityConfig, IdentityResolver};
@@ -49,6 +49,11 @@ pub struct EdgeSettings {
     pub crs: Option<PathBuf>,
     /// How far a banned client gets.
     pub bans: Bans,
+    /// Files with published lists of addresses that are banned for as long as they are listed; read again when they
+    /// change.
+    pub block_lists: Vec<PathBuf>,
+    /// The file in which sentences outlive the shop.
+    pub sentences: Option<PathBuf>,
 }
 
 /// How far a banned client gets. Each is cheaper for the shop than the one before.
@@ -109,20 +114,30 @@ impl Edge {
     ///
     /// # Errors
     ///
-    /// A trusted proxy is no network, the Core Rule Set cannot be read, or the kernel cannot be told.
+    /// A trusted proxy is no network, a list, the sentences or the Core Rule Set cannot be read, or the kernel cannot be
+    /// told.
     pub async fn build(settings: &EdgeSettings, registry: &Registry) -> anyhow::Result<Self> {
         let clients = clients(&settings.trusted_proxies)?;
         let listed = || Registration::In(registry.clone());
 
-        let jail = JailConfig::new("shop")
+        let mut jail = JailConfig::new("shop")
             .trusted_proxies(settings.trusted_proxies.iter().cloned())
             .mode(match settings.bans {
                 // It knows who is banned, and leaves it to the handler.
                 Bans::Handler => Mode::Shadow,
                 _ => Mode::Enforce,
             })
-            .registration(listed())
-            .build()?;
+            .registration(listed());
+        for path in &settings.block_lists {
+            let name = path.file_stem().unwrap_or_default().to_string_lossy();
+            jail = jail.feed(FeedConfig::new(name.into_owned(), path));
+        }
+        if let Some(path) = &settings.sentences {
+            jail = jail.file(path);
+        }
+        let jail = jail.build()?;
+        // Reads lists again, saves sentences. Ends with the jail.
+        tokio::spawn(jail.caretaker());
         let blackhole = BlackholeConfig::new(&jail)
             .identity(clients.clone())
             .action(settings.bans.action(!settings.trusted_proxies.is_empty()))
@@ -224,8 +239,14 @@ impl Edge {
         self.rules.stats().refused()
     }
 
-    /// Takes back what the kernel was told.
+    /// Saves who is banned, and takes back what the kernel was told.
     pub(crate) async fn close(self) {
+        let jail = self.jail;
+        // It writes a file.
+        let saved = tokio::task::spawn_blocking(move || jail.save()).await;
+        if let Err(error) = saved.unwrap_or_else(|error| Err(error.into())) {
+            tracing::warn!("sentences since the last save are forgotten: {error}");
+        }
         #[cfg(target_os = "linux")]
         if let Some(mirror) = self.mirror
             && let Err(error) = mirror.stop().await
@@ -251,7 +272,53 @@ fn clients(trusted_proxies: &[String]) -> anyhow::Result<IdentityResolver> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    async fn edge(settings: &EdgeSettings) -> anyhow::Result<Edge> {
+        Edge::build(settings, &Registry::new()).await
+    }
+
+    #[tokio::test]
+    async fn a_ban_outlives_the_shop_where_it_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let settings = EdgeSettings {
+            sentences: Some(directory.path().join("sentences")),
+            ..EdgeSettings::default()
+        };
+        let banned = [198, 19, 0, 1].into();
+        let before = edge(&settings).await.unwrap();
+        before
+            .jail()
+            .ban(banned, Duration::from_secs(3_600))
+            .unwrap();
+        before.close().await;
+        assert!(edge(&settings).await.unwrap().jail().holds(banned));
+        let forgetful = EdgeSettings::default();
+        assert!(!edge(&forgetful).await.unwrap().jail().holds(banned));
+    }
+
+    #[tokio::test]
+    async fn who_is_listed_is_banned_and_a_list_that_cannot_be_read_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let list = directory.path().join("drop.txt");
+        std::fs::write(&list, "192.0.2.0/24 # a bad neighbourhood\n").unwrap();
+        let settings = EdgeSettings {
+            block_lists: vec![list.clone()],
+            ..EdgeSettings::default()
+        };
+        let listed = [192, 0, 2, 7].into();
+        let sentence = edge(&settings).await.unwrap().jail().why(listed).unwrap();
+        assert_eq!(sentence.reason.to_string(), "list drop");
+
+        std::fs::write(&list, "192.0.2.0/24\nhello\n").unwrap();
+        let error = edge(&settings).await.unwrap_err().to_string();
+        assert!(
+            error.contains("line 2") && error.contains("drop"),
+            "{error}"
+        );
+    }
 
     #[test]
     fn a_proxys_connection_is_not_closed_unless_that_is_asked_for() {
@@ -267,7 +334,7 @@ mod tests {
             trusted_proxies: vec!["the load balancer".to_owned()],
             ..EdgeSettings::default()
         };
-        let error = Edge::build(&settings, &Registry::new()).await.unwrap_err();
+        let error = edge(&settings).await.unwrap_err();
         assert!(error.to_string().contains("trusted_proxies"), "{error}");
     }
 }
