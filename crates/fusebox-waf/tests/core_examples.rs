@@ -183,6 +183,44 @@ fn the_head_is_refused_before_the_body_is_read() {
     assert_eq!(tx.end_request_headers().unwrap().phase(), 1);
 }
 
+/// As browsers write it: a text field, a file that was chosen, and one that was not.
+#[test]
+fn a_form_with_files_passes_whether_they_were_chosen_or_not() {
+    let part = |head: &str, body: &str| {
+        format!(
+            "------FormBoundary7MA4YWxk\r\nContent-Disposition: form-data; {head}\r\n\r\n{body}\r\n"
+        )
+    };
+    let body = [
+        part("name=\"title\"", "It's a spade"),
+        part(
+            "name=\"image\"; filename=\"it's mine (1).jpg\"\r\nContent-Type: image/jpeg",
+            "\u{fffd}JFIF\0\0",
+        ),
+        part(
+            "name=\"manual\"; filename=\"\"\r\nContent-Type: application/octet-stream",
+            "",
+        ),
+        "------FormBoundary7MA4YWxk--\r\n".to_owned(),
+    ]
+    .concat();
+    for level in [Paranoia::One, Paranoia::Two] {
+        let rules = Core::new().paranoia(level).build().unwrap();
+        let mut tx = rules.transaction(SystemTime::UNIX_EPOCH);
+        tx.request_line(b"POST", b"/items", b"HTTP/1.1");
+        tx.request_header(b"Host", b"shop.example");
+        tx.request_header(
+            b"Content-Type",
+            b"multipart/form-data; boundary=----FormBoundary7MA4YWxk",
+        );
+        let stopped = tx.end_request_headers();
+        let stopped = stopped.or_else(|| tx.request_body(body.as_bytes()));
+        let stopped = stopped.or_else(|| tx.end_request_body());
+        let ids: Vec<_> = tx.matches().map(|found| found.rule_id()).collect();
+        assert!(stopped.is_none(), "{level:?}: {ids:?}");
+    }
+}
+
 #[test]
 fn a_threshold_out_of_range_is_named() {
     for threshold in [0, 1_001] {
