@@ -68,6 +68,15 @@ fn line(incident: &Incident<'_>, now: SystemTime) -> String {
     quote(&mut line, incident.policy.as_str());
     line.push_str(r#","request_id":"#);
     quote(&mut line, incident.request_id);
+    if let Some(asked) = incident.asked {
+        if let Some(client) = asked.client {
+            let _infallible = write!(line, r#","client":"{client}""#);
+        }
+        for (name, text) in [("method", &asked.method), ("path", &asked.path)] {
+            let _infallible = write!(line, r#","{name}":"#);
+            quote(&mut line, text);
+        }
+    }
     let _infallible = match incident.decision {
         None => write!(line, r#","decision":null"#),
         Some(decision) => write!(
@@ -124,7 +133,7 @@ mod tests {
     use http::StatusCode;
 
     use super::*;
-    use crate::{Decision, Finding};
+    use crate::{Asked, Decision, Finding};
 
     #[test]
     fn an_incident_is_one_line_that_parses_whatever_is_in_it() {
@@ -149,6 +158,10 @@ mod tests {
             }),
             score: 5,
             findings: &findings,
+            asked: Some(&Asked::by(
+                &http::Request::post("/a\"b?secret").body(()).unwrap(),
+                Some([192, 0, 2, 1].into()),
+            )),
         };
         let text = line(
             &incident,
@@ -158,6 +171,11 @@ mod tests {
         let read: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(read["time"], 1.005);
         assert_eq!(read["policy"], nasty);
+        assert_eq!(read["client"], "192.0.2.1");
+        assert_eq!(
+            (&read["method"], &read["path"]),
+            (&"POST".into(), &"/a\\\"b".into())
+        );
         assert_eq!(read["decision"]["status"], 403);
         assert_eq!(read["findings"][0]["value"], serde_json::Value::Null);
         assert_eq!(read["findings"][1]["value"], nasty);
@@ -175,6 +193,7 @@ mod tests {
             decision: None,
             score: 0,
             findings: &[],
+            asked: None,
         };
         log.on_incident(&incident);
         assert_eq!(log.lost(), 1);

@@ -262,7 +262,8 @@ impl RulesetBuilder {
         self
     }
 
-    /// Whether incidents carry the values that matched: what clients sent, passwords included. Off unless set.
+    /// Whether incidents carry the values that matched (what clients sent, passwords included), and who asked for what. Off unless
+    /// set.
     pub const fn reveal_values(mut self, reveal: bool) -> Self {
         self.limits.values = reveal;
         self

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::config::{Compressed, OverLimit, OverTime};
 use crate::decode::{Coding, Decoder};
-use crate::incident::{Decision, Finding, Incident};
+use crate::incident::{Asked, Decision, Finding, Incident};
 use crate::pace::Pace;
 use crate::ruleset::Shared;
 
@@ -113,6 +113,8 @@ pub(crate) struct Exam {
     tx: Transaction,
     shared: Arc<Shared>,
     brought_id: Option<HeaderValue>,
+    /// Only where incidents may tell of it.
+    asked: Option<Box<Asked>>,
     spent: Duration,
 }
 
@@ -120,11 +122,13 @@ impl Exam {
     /// Shows the rules the head of a request, and runs phase 1.
     pub(crate) fn begin<B>(shared: &Arc<Shared>, request: &Request<B>) -> (Self, Option<Stop>) {
         let mut tx = shared.transaction();
-        show_head(&mut tx, shared, request);
+        let client = show_head(&mut tx, shared, request);
         let stop = tx.end_request_headers().as_ref().map(Stop::of);
         let exam = Self {
             tx,
             shared: shared.clone(),
+            asked: (shared.limits.values && !shared.listeners.is_empty())
+                .then(|| Box::new(Asked::by(request, client))),
             brought_id: request.headers().get(REQUEST_ID).cloned(),
             spent: Duration::ZERO,
         };
@@ -289,6 +293,7 @@ impl Exam {
             }),
             score,
             findings: &findings,
+            asked: self.asked.as_deref(),
         };
         trace(&incident);
         for listener in &self.shared.listeners {
@@ -315,8 +320,10 @@ fn trace(incident: &Incident<'_>) {
     }
 }
 
-fn show_head<B>(tx: &mut Transaction, shared: &Shared, request: &Request<B>) {
+/// Says who the client is, too.
+fn show_head<B>(tx: &mut Transaction, shared: &Shared, request: &Request<B>) -> Option<IpAddr> {
     let (headers, extensions) = (request.headers(), request.extensions());
+    let mut from = None;
     if let Ok(Some(client)) = shared.clients.resolve(headers, extensions)
         && let Some(address) = client.address()
     {
@@ -327,6 +334,7 @@ fn show_head<B>(tx: &mut Transaction, shared: &Shared, request: &Request<B>) {
         // Which of its addresses the server was reached under, nobody tells a layer.
         let server = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
         tx.connection(SocketAddr::new(address, port), server);
+        from = Some(address);
     }
     let uri = request.uri();
     let method = request.method().as_str().as_bytes();
@@ -343,15 +351,20 @@ fn show_head<B>(tx: &mut Transaction, shared: &Shared, request: &Request<B>) {
             tx.request_line(method, authority.as_bytes(), version);
         }
     }
-    if let Some(authority) = uri.authority()
-        && !headers.contains_key(HOST)
-    {
-        // What HTTP/2 calls `:authority` (RFC 9113, section 8.3.1).
-        tx.request_header(b"host", authority.as_str().as_bytes());
+    if let Some(authority) = uri.authority() {
+        let authority = authority.as_str();
+        let host = authority.rsplit('@').next().unwrap_or(authority).as_bytes();
+        let given = headers.get(HOST).map(HeaderValue::as_bytes);
+        // What HTTP/2 calls `:authority` (RFC 9113, section 8.3.1), and HTTP/1 writes into the target, takes the place of Host. If
+        // there is one all the same and it names another, there are two.
+        if given.is_none_or(|given| !given.eq_ignore_ascii_case(host)) {
+            tx.request_header(b"host", host);
+        }
     }
     for (name, value) in headers {
         tx.request_header(name.as_str().as_bytes(), value.as_bytes());
     }
+    from
 }
 
 fn protocol(version: Version) -> &'static [u8] {

@@ -1,7 +1,9 @@
 //! What is told of a request on which rules matched.
 
+use std::net::IpAddr;
+
 use fusebox_core::Name;
-use http::StatusCode;
+use http::{Request, StatusCode};
 
 /// Hears of every request on which a rule matched that is to be logged, once, when it is decided about.
 ///
@@ -31,6 +33,30 @@ pub struct Incident<'a> {
     pub score: i64,
     /// What matched, in the order in which it did.
     pub findings: &'a [Finding],
+    /// What was asked for and by whom; `None` unless [values](crate::RulesetBuilder::reveal_values) are asked for.
+    pub asked: Option<&'a Asked>,
+}
+
+/// What was asked for and by whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Asked {
+    /// The client, as the [resolver](crate::RulesetBuilder::clients) knows it.
+    pub client: Option<IpAddr>,
+    /// The method.
+    pub method: String,
+    /// The path without the query, the first 256 bytes, escaped.
+    pub path: String,
+}
+
+impl Asked {
+    pub(crate) fn by<B>(request: &Request<B>, client: Option<IpAddr>) -> Self {
+        Self {
+            client,
+            method: printable(request.method().as_str().as_bytes()),
+            path: printable(request.uri().path().as_bytes()),
+        }
+    }
 }
 
 /// What was decided about a request or its response.

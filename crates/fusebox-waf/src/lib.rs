@@ -132,7 +132,7 @@ pub use body::ResponseBody;
 pub use config::{Compressed, ConfigError, OverLimit, OverTime, RulesetBuilder};
 pub use exclusion::{Exclusion, rule, tag};
 pub use fusebox_seclang as seclang;
-pub use incident::{Decision, Finding, Incident, OnIncident};
+pub use incident::{Asked, Decision, Finding, Incident, OnIncident};
 pub use inspected::InspectedBody;
 pub use layer::WafLayer;
 pub use ruleset::Ruleset;

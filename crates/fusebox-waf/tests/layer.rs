@@ -610,6 +610,34 @@ async fn an_incident_is_told_once_and_without_values_unless_asked() {
 }
 
 #[tokio::test]
+async fn a_host_that_is_not_the_one_of_the_target_is_a_second_one() {
+    let two = r#"SecRule &REQUEST_HEADERS:Host "@gt 1" "id:20,phase:1,deny,status:421""#;
+    let status = async |uri: &str, host: Option<&str>| {
+        let mut request = Request::get(uri).version(http::Version::HTTP_2);
+        if let Some(host) = host {
+            request = request.header("host", host);
+        }
+        let request = request.body(MockBody::empty()).unwrap();
+        let answer = send(settings().text("two.conf", two), &mock(), request).await;
+        answer.status().as_u16()
+    };
+    assert_eq!(status("https://shop.example/", None).await, 200);
+    assert_eq!(
+        status("https://shop.example/", Some("Shop.example")).await,
+        200
+    );
+    assert_eq!(
+        status("https://me@shop.example/", Some("shop.example")).await,
+        200
+    );
+    assert_eq!(status("/", Some("shop.example")).await, 200);
+    assert_eq!(
+        status("https://shop.example/", Some("admin.example")).await,
+        421
+    );
+}
+
+#[tokio::test]
 async fn exclusions_hold_where_they_say_and_nowhere_else() {
     let sent = async |settings: RulesetBuilder, path: &str, body: &'static str| {
         let mut request = form(MockBody::full(body));
