@@ -55,7 +55,7 @@ const CONDITIONS: &[Condition] = &[
         },
     },
     Condition {
-        tests: "packets through nftables (fusebox-blackhole)",
+        tests: "packets through nftables (fusebox-blackhole), clients with addresses of their own (storefront)",
         need: "the right to make network namespaces, which root has",
         is_met: |_| {
             let mut probe = std::process::Command::new("unshare");

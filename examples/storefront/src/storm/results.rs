@@ -93,6 +93,33 @@ pub(super) mod tests {
         }
     }
 
+    /// The cells of a line of a table.
+    fn cells(line: &str) -> Option<Vec<&str>> {
+        let cells = line.strip_prefix('|')?.trim_end().strip_suffix('|')?;
+        Some(cells.split('|').map(str::trim).collect())
+    }
+
+    #[test]
+    fn the_readme_shows_these_tables_and_these_rows() {
+        let readme = include_str!("../../README.md");
+        let shown: Vec<_> = readme.lines().filter_map(cells).collect();
+        let text = results().text();
+        let mut told = text.lines().filter_map(cells).peekable();
+        let mut tables = 0;
+        while let Some(row) = told.next() {
+            let is_head = told.peek().is_some_and(|next| next[0].starts_with("--"));
+            let is_rule = row[0].starts_with("--");
+            if is_head {
+                tables += 1;
+                assert!(shown.contains(&row), "{row:?}");
+            } else if !is_rule {
+                // The figures are another run's.
+                assert!(shown.iter().any(|other| other[0] == row[0]), "{row:?}");
+            }
+        }
+        assert_eq!(tables, 8);
+    }
+
     #[test]
     fn only_what_was_run_is_told_and_judged() {
         let nothing = Results::default();
