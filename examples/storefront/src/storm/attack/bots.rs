@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::super::{
     client::Way,
-    ground::BOTS,
+    ground::{BOTS, CUSTOMERS},
     pace::{pace, schedule},
     visit::{Letter, Reception, visit},
 };
@@ -79,6 +79,21 @@ pub(super) async fn banned(service: SocketAddr, way: Way, bans: Bans) -> anyhow:
 pub(super) async fn come(service: SocketAddr, way: Way, bans: Bans, visits: usize) -> Receptions {
     let bots = BOTS.members().collect::<Vec<_>>().into_iter().cycle();
     at_once(service, way, &payment(), patience(bans), bots.take(visits)).await
+}
+
+/// Whether somebody else is served meanwhile: that nothing comes back shows a ban only then.
+///
+/// # Errors
+///
+/// It is not.
+pub(super) async fn others_are_served(service: SocketAddr, way: Way) -> anyhow::Result<()> {
+    let customer = (CUSTOMERS.member(0), way);
+    let met = visit(service, customer, &Letter::new("GET /healthz"), PATIENCE).await;
+    anyhow::ensure!(
+        met == Reception::Answered(200),
+        "a customer's health check: {met}"
+    );
+    Ok(())
 }
 
 const fn patience(bans: Bans) -> Duration {
@@ -186,6 +201,9 @@ mod tests {
         let service = serve(StatusCode::CREATED).await;
         let error = banned(service, Way::Named, Bans::Deny).await.unwrap_err();
         assert!(error.to_string().contains("not turned away"), "{error}");
+        // There are payments here and no health.
+        let error = others_are_served(service, Way::Named).await.unwrap_err();
+        assert!(error.to_string().contains("answered 404"), "{error}");
     }
 
     #[tokio::test]

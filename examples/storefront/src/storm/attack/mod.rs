@@ -178,6 +178,9 @@ async fn cost(bans: Bans, ground: &Ground, plan: &Plan, directory: &Path) -> any
             *met.entry(reception).or_default() += count;
         }
     }
+    ground
+        .clients(async move || bots::others_are_served(address, way).await)
+        .await??;
     service.stop().await?;
     Ok(Cost::new(bans, met, computed, visits))
 }
