@@ -84,8 +84,8 @@ impl Guard for Pass {
     }
 
     #[inline]
-    fn finish(self, judgement: Judgement) {
-        self.end(End {
+    fn finish(mut self, judgement: Judgement) {
+        self.tell(End {
             outcome: judgement.outcome,
             local: judgement.local,
             retry_after: None,

@@ -4,7 +4,6 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use fusebox_core::{
@@ -15,7 +14,7 @@ use fusebox_core::{
 
 use crate::{
     BreakerBuilder, ConfigError, JudgeResult, Pass, RefusalsAreNeutral,
-    engine::{self, Circuit, Quorum, Settings, Shell, Ticket, Transition},
+    engine::{self, Circuit, Quorum, Refused, Settings, Shell, Ticket, Transition},
     seat::{Seat, Seats},
 };
 
@@ -142,10 +141,10 @@ impl Breaker {
         }
     }
 
-    /// Refuses a call that would have been refused at `at`; no second look at the clock.
-    pub(crate) fn refuse_since(&self, at: Timestamp) -> Rejection {
-        let shared = self.shared();
-        shared.refusal(at, shared.circuit.opens_for(at))
+    /// Refuses a call as it was found out before; no second look at the clock.
+    #[inline(always)]
+    pub(crate) fn refuse(&self, found: Refused) -> Rejection {
+        self.shared().refuse(self.seats.mine(), found)
     }
 
     /// Makes a call, unless the circuit does not let it through. Every error counts as a failure, but for
@@ -327,12 +326,10 @@ impl Shared {
         let weight = if skipped { 0 } else { seat.sample(now) };
         let ticket = match self.circuit.admit(seat.shard(), now, self) {
             engine::Verdict::Admitted(ticket) => ticket,
-            engine::Verdict::Refused { retry_after, .. } if self.mode.enforces_next() => {
-                return Admission::Refused(self.refusal(now, retry_after));
+            engine::Verdict::Refused(refused) if self.mode.enforces_next() => {
+                return Admission::Refused(self.refuse(seat, refused));
             }
-            engine::Verdict::Refused { .. } => {
-                return Admission::Passed(Pass::new(seat.clone(), Ticket::in_spite(now), weight));
-            }
+            engine::Verdict::Refused(_) => Ticket::in_spite(now),
         };
         Admission::Passed(Pass::new(seat.clone(), ticket, weight))
     }
@@ -343,23 +340,23 @@ impl Shared {
         self.reporter.stats(now)
     }
 
-    /// Hands the number of calls that ended well over to the statistics.
+    /// Hands over to the statistics what the shards have counted by themselves.
     pub(crate) fn hand_over(&self) {
-        let shards = self.circuit.shards().iter();
-        let calls = shards.map(|shard| shard.take_ended_well()).sum();
-        if calls > 0 {
-            self.reporter.count_many(Outcome::Success, calls);
+        for shard in self.circuit.shards() {
+            let (well, refused) = (shard.take_ended_well(), shard.take_refused());
+            self.reporter.count_many(Outcome::Success, well);
+            self.reporter
+                .count_many_refused(RejectionKind::CircuitOpen, refused);
         }
     }
 
-    fn refusal(&self, now: Timestamp, retry_after: Option<Duration>) -> Rejection {
+    #[inline(always)]
+    fn refuse(&self, seat: &Seat, refused: Refused) -> Rejection {
         let kind = RejectionKind::CircuitOpen;
-        self.reporter.report_refused(|| now, kind);
-        let rejection = Rejection::new(LayerKind::CircuitBreaker, self.name.clone(), kind);
-        match retry_after {
-            Some(after) => rejection.with_retry_after(after),
-            None => rejection,
-        }
+        seat.shard().refuse();
+        self.reporter.tell_refused(|| refused.at, kind);
+        Rejection::new(LayerKind::CircuitBreaker, self.name.clone(), kind)
+            .with_retry_at(refused.at, refused.until)
     }
 }
 

@@ -1,17 +1,17 @@
 use std::{
     pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use fusebox_core::Outcome;
-use fusebox_http::{Asked, Classify, GuardedBody, Protocol, retry_after};
-use http::Response;
+use fusebox_http::{Asked, GuardedBody, Protocol, retry_after};
+use http::{HeaderMap, Response};
 use http_body::Body;
 use pin_project::pin_project;
 
-use crate::{Pass, ResponseBody};
+use crate::{Pass, ResponseBody, layer::HttpPolicy};
 
 /// The response of a [`CircuitBreaker`](crate::CircuitBreaker).
 ///
@@ -21,43 +21,80 @@ use crate::{Pass, ResponseBody};
 pub struct ResponseFuture<F> {
     #[pin]
     state: State<F>,
+    how: How,
+}
+
+/// What is known of a call besides the request itself.
+pub(crate) struct How {
+    pub(crate) asked: Asked,
+    pub(crate) policy: HttpPolicy,
 }
 
 #[pin_project(project = StateOf)]
 enum State<F> {
     Running {
+        // Dropped before the pass: the inner call is over when its end is told.
         #[pin]
         future: F,
-        /// `None` once the body has it.
-        pass: Option<Pass>,
-        asked: Asked,
-        classify: Option<Arc<dyn Classify>>,
+        pass: Pass,
     },
     // Boxed, for it is four times as large as a call under way; this is not the admit path.
     Refused(Option<Box<Response<Bytes>>>),
 }
 
+type Answer<B, E> = Result<Response<ResponseBody<B>>, E>;
+
 impl<F> ResponseFuture<F> {
-    #[inline]
-    pub(crate) const fn running(
-        future: F,
-        pass: Pass,
-        asked: Asked,
-        classify: Option<Arc<dyn Classify>>,
-    ) -> Self {
-        Self {
-            state: State::Running {
-                future,
-                pass: Some(pass),
-                asked,
-                classify,
-            },
-        }
+    #[inline(always)]
+    pub(crate) const fn running(future: F, pass: Pass, how: How) -> Self {
+        let state = State::Running { future, pass };
+        Self { state, how }
     }
 
-    pub(crate) fn refused(response: Response<Bytes>) -> Self {
-        Self {
-            state: State::Refused(Some(Box::new(response))),
+    #[inline(always)]
+    pub(crate) const fn refused(response: Box<Response<Bytes>>, how: How) -> Self {
+        let state = State::Refused(Some(response));
+        Self { state, how }
+    }
+}
+
+impl How {
+    #[inline(always)]
+    fn poll<F, B, E>(
+        &self,
+        future: Pin<&mut F>,
+        pass: &mut Pass,
+        cx: &mut Context<'_>,
+    ) -> Poll<Answer<B, E>>
+    where
+        F: Future<Output = Result<Response<B>, E>>,
+        B: Body,
+    {
+        if pass.is_over() {
+            return Poll::Pending;
+        }
+        pass.runs();
+        let polled = future.poll(cx);
+        pass.returned();
+        match polled {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(mut response)) => {
+                pass.answered();
+                if may_ask_for_time(self.asked, &response) {
+                    let headers = std::mem::take(response.headers_mut());
+                    let (headers, wish) = wish_in(headers);
+                    *response.headers_mut() = headers;
+                    pass.asked_for(wish);
+                }
+                let (asked, classify) = (self.asked, self.policy.classify());
+                let into = ResponseBody::guarded;
+                let guarded = GuardedBody::wrap_into(response, asked, classify, pass.take(), into);
+                Poll::Ready(Ok(guarded))
+            }
+            Poll::Ready(Err(error)) => {
+                pass.tell(Outcome::Failure.into());
+                Poll::Ready(Err(error))
+            }
         }
     }
 }
@@ -67,50 +104,29 @@ where
     F: Future<Output = Result<Response<B>, E>>,
     B: Body<Data: From<Bytes>>,
 {
-    type Output = Result<Response<ResponseBody<B>>, E>;
+    type Output = Answer<B, E>;
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
-            StateOf::Running {
-                future,
-                pass,
-                asked,
-                classify,
-            } => {
-                if let Some(pass) = pass {
-                    pass.runs();
-                }
-                let polled = future.poll(cx);
-                if let Some(pass) = pass {
-                    pass.returned();
-                }
-                let result = ready!(polled);
-                // Taken at the first answer; who polls again after that gets what the inner future says.
-                let Some(mut pass) = pass.take() else {
-                    return Poll::Pending;
-                };
-                match result {
-                    Ok(response) => {
-                        pass.answered();
-                        if may_ask_for_time(*asked, &response) {
-                            pass.asked_for(retry_after(response.headers()));
-                        }
-                        let guarded = GuardedBody::wrap(response, *asked, classify.take(), pass);
-                        Poll::Ready(Ok(guarded.map(ResponseBody::guarded)))
-                    }
-                    Err(error) => {
-                        pass.end(Outcome::Failure);
-                        Poll::Ready(Err(error))
-                    }
-                }
-            }
+        let this = self.project();
+        match this.state.project() {
+            StateOf::Running { future, pass } => this.how.poll(future, pass, cx),
             StateOf::Refused(response) => match response.take() {
                 Some(response) => Poll::Ready(Ok(response.map(ResponseBody::refusal))),
                 None => Poll::Pending,
             },
         }
     }
+}
+
+/// How long the dependency asked to be left alone.
+// The headers there and back, which is rare, and not a reference to them: the compiler would have to keep the response
+// where that points to, and move it from there once more for every call.
+#[cold]
+#[inline(never)]
+fn wish_in(headers: HeaderMap) -> (HeaderMap, Option<Duration>) {
+    let wish = retry_after(&headers);
+    (headers, wish)
 }
 
 /// Whether the head is one that says when to come back: an error, or all there is of a gRPC answer.

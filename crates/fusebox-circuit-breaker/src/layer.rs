@@ -16,11 +16,37 @@ pub struct CircuitBreakerLayer {
     policy: HttpPolicy,
 }
 
-/// What answers mean, and what refusals look like.
+/// What answers mean, and what refusals look like, if not as usual.
 #[derive(Clone, Default)]
-pub(crate) struct HttpPolicy {
-    pub(crate) classify: Option<Arc<dyn Classify>>,
-    pub(crate) respond: Option<Arc<dyn Respond>>,
+pub(crate) struct HttpPolicy(Option<Arc<Own>>);
+
+#[derive(Clone, Default)]
+struct Own {
+    classify: Option<Arc<dyn Classify>>,
+    respond: Option<Arc<dyn Respond>>,
+}
+
+impl HttpPolicy {
+    #[inline(always)]
+    pub(crate) fn classify(&self) -> Option<Arc<dyn Classify>> {
+        self.0.as_ref()?.classify.clone()
+    }
+
+    pub(crate) fn respond(&self) -> Option<&dyn Respond> {
+        self.0.as_ref()?.respond.as_deref()
+    }
+
+    pub(crate) fn set_classify(&mut self, classify: Arc<dyn Classify>) {
+        self.own().classify = Some(classify);
+    }
+
+    pub(crate) fn set_respond(&mut self, respond: Arc<dyn Respond>) {
+        self.own().respond = Some(respond);
+    }
+
+    fn own(&mut self) -> &mut Own {
+        Arc::make_mut(self.0.get_or_insert_default())
+    }
 }
 
 impl Breaker {
@@ -39,7 +65,7 @@ impl CircuitBreakerLayer {
     /// One's own idea of which answers are failures.
     #[must_use]
     pub fn classify(mut self, classify: Arc<dyn Classify>) -> Self {
-        self.policy.classify = Some(classify);
+        self.policy.set_classify(classify);
         self
     }
 
@@ -64,7 +90,7 @@ impl CircuitBreakerLayer {
     /// ```
     #[must_use]
     pub fn respond(mut self, respond: Arc<dyn Respond>) -> Self {
-        self.policy.respond = Some(respond);
+        self.policy.set_respond(respond);
         self
     }
 
@@ -95,8 +121,8 @@ impl std::fmt::Debug for CircuitBreakerLayer {
 impl std::fmt::Debug for HttpPolicy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("HttpPolicy")
-            .field("own_classify", &self.classify.is_some())
-            .field("own_respond", &self.respond.is_some())
+            .field("own_classify", &self.classify().is_some())
+            .field("own_respond", &self.respond().is_some())
             .finish()
     }
 }

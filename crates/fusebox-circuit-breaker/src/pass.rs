@@ -31,6 +31,24 @@ impl Pass {
         }
     }
 
+    /// The pass, once: after that there is one whose end was told.
+    #[inline(always)]
+    #[cfg(feature = "http")]
+    pub(crate) fn take(&mut self) -> Self {
+        Self {
+            seat: self.seat.take(),
+            ticket: self.ticket.clone(),
+            ..*self
+        }
+    }
+
+    /// Whether its end has been told, or it was [taken](Self::take).
+    #[inline(always)]
+    #[cfg(feature = "http")]
+    pub(crate) const fn is_over(&self) -> bool {
+        self.seat.is_none()
+    }
+
     /// Whether the call is a probe of a half-open circuit.
     #[must_use]
     pub fn is_probe(&self) -> bool {

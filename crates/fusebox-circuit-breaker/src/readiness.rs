@@ -1,15 +1,15 @@
 use std::task::Poll;
 
-use fusebox_core::{Mode, Rejection, Timestamp};
+use fusebox_core::{Mode, Rejection};
 
 #[cfg(feature = "http")]
 use crate::breaker::Admission;
-use crate::{Breaker, Pass};
+use crate::{Breaker, Pass, engine::Refused};
 
-/// What `poll_ready` has found out for `call`: when the circuit refused every call and the inner service
-/// was not asked, if it did.
+/// What `poll_ready` has found out for `call`: whether the circuit refused every call and the inner service
+/// was not asked.
 #[derive(Debug)]
-pub(crate) struct Readiness(Option<Timestamp>);
+pub(crate) struct Readiness(Option<Refused>);
 
 impl Readiness {
     /// Nobody has asked yet.
@@ -27,10 +27,10 @@ impl Readiness {
         let shared = breaker.shared();
         self.0 = None;
         // In any other mode the call may be made in spite of the verdict.
-        if let Some(now) = shared.circuit.refuses(|| shared.clock.now())
+        if let Some(refused) = shared.circuit.refuses(|| shared.clock.now())
             && shared.mode.get() == Mode::Enforce
         {
-            self.0 = Some(now);
+            self.0 = Some(refused);
             return Poll::Ready(Ok(()));
         }
         inner()
@@ -43,7 +43,7 @@ impl Readiness {
     pub(crate) fn admit(&mut self, breaker: &Breaker) -> Admission {
         match self.0 {
             None => breaker.admit(),
-            Some(at) => Admission::Refused(self.refuse(breaker, at)),
+            Some(found) => Admission::Refused(self.refuse(breaker, found)),
         }
     }
 
@@ -57,14 +57,14 @@ impl Readiness {
     ) -> T {
         match self.0 {
             None => breaker.admit_then(passed, refused),
-            Some(at) => refused(self.refuse(breaker, at)),
+            Some(found) => refused(self.refuse(breaker, found)),
         }
     }
 
     #[inline(always)]
-    fn refuse(&mut self, breaker: &Breaker, at: Timestamp) -> Rejection {
+    fn refuse(&mut self, breaker: &Breaker, found: Refused) -> Rejection {
         // What was found out is good for one call.
         self.0 = None;
-        breaker.refuse_since(at)
+        breaker.refuse(found)
     }
 }

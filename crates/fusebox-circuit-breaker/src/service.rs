@@ -2,14 +2,14 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use fusebox_core::Rejection;
-use fusebox_http::{Asked, refusal};
+use fusebox_http::{Asked, Respond, refusal};
 use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
 use crate::{
-    Breaker, Pass, ResponseBody, ResponseFuture, breaker::Admission, layer::HttpPolicy,
-    readiness::Readiness,
+    Breaker, Pass, ResponseBody, ResponseFuture, breaker::Admission, future::How,
+    layer::HttpPolicy, readiness::Readiness,
 };
 
 /// The service made by [`CircuitBreakerLayer`](crate::CircuitBreakerLayer).
@@ -63,11 +63,17 @@ where
 
     #[inline]
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let (asked, policy) = (Asked::by(&request), &self.policy);
+        let how = How {
+            asked: Asked::by(&request),
+            policy: self.policy.clone(),
+        };
         // Not `admit_then`: a request is larger than a pass, and would be moved into the closure.
         match self.readiness.admit(&self.breaker) {
-            Admission::Passed(pass) => begin(pass, asked, &mut self.inner, request, policy),
-            Admission::Refused(rejection) => refuse(rejection, asked, policy),
+            Admission::Passed(pass) => begin(pass, &mut self.inner, request, how),
+            Admission::Refused(rejection) => {
+                let response = refuse(rejection, how.asked, how.policy.respond());
+                ResponseFuture::refused(response, how)
+            }
         }
     }
 }
@@ -76,10 +82,9 @@ where
 #[inline(always)]
 pub(crate) fn begin<S, R>(
     pass: Pass,
-    asked: Asked,
     inner: &mut S,
     request: Request<R>,
-    policy: &HttpPolicy,
+    how: How,
 ) -> ResponseFuture<S::Future>
 where
     S: Service<Request<R>>,
@@ -87,16 +92,16 @@ where
     let mut pass = pass.watching();
     let future = inner.call(request);
     pass.returned();
-    ResponseFuture::running(future, pass, asked, policy.classify.clone())
+    ResponseFuture::running(future, pass, how)
 }
 
 /// Answers instead of making the call.
 #[cold]
-pub(crate) fn refuse<F>(
+#[inline(never)]
+pub(crate) fn refuse(
     rejection: Rejection,
     asked: Asked,
-    policy: &HttpPolicy,
-) -> ResponseFuture<F> {
-    let respond = policy.respond.as_deref();
-    ResponseFuture::refused(refusal(rejection, asked.protocol, respond))
+    respond: Option<&dyn Respond>,
+) -> Box<Response<Bytes>> {
+    Box::new(refusal(rejection, asked.protocol, respond))
 }

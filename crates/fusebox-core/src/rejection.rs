@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::{LayerKind, Name};
+use crate::{LayerKind, Name, Timestamp, time::nanos};
 
 /// A layer's refusal: who refused, by which policy, why, and when to come back.
 ///
@@ -13,7 +13,36 @@ pub struct Rejection {
     layer: LayerKind,
     policy: Name,
     kind: RejectionKind,
-    retry_after: Option<Duration>,
+    retry_after: RetryAfter,
+}
+
+/// Nanoseconds, or nothing: one word, because a refusal is moved several times and is all that a layer does
+/// under overload.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct RetryAfter(u64);
+
+impl RetryAfter {
+    const UNKNOWN: Self = Self(u64::MAX);
+
+    const fn get(self) -> Option<Duration> {
+        match self {
+            Self::UNKNOWN => None,
+            Self(nanos) => Some(Duration::from_nanos(nanos)),
+        }
+    }
+}
+
+impl std::fmt::Debug for RetryAfter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.get().fmt(f)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for RetryAfter {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.get().serialize(serializer)
+    }
 }
 
 /// Why a layer refused.
@@ -169,14 +198,30 @@ impl Rejection {
             layer,
             policy,
             kind,
-            retry_after: None,
+            retry_after: RetryAfter::UNKNOWN,
         }
     }
 
-    /// Says when it makes sense to come back.
+    /// Says when it makes sense to come back, up to 584 years.
     #[must_use]
     pub const fn with_retry_after(mut self, retry_after: Duration) -> Self {
-        self.retry_after = Some(retry_after);
+        let nanos = nanos(retry_after);
+        // The longest there is, is still known.
+        self.retry_after = RetryAfter(if nanos == u64::MAX { nanos - 1 } else { nanos });
+        self
+    }
+
+    /// As [`with_retry_after`](Self::with_retry_after), for who has points in time: it is `now`, and it makes
+    /// sense to come back at `then`. Nobody knows when, if that is [`Timestamp::MAX`].
+    #[must_use]
+    #[inline]
+    pub const fn with_retry_at(mut self, now: Timestamp, then: Timestamp) -> Self {
+        let (now, then) = (now.as_nanos(), then.as_nanos());
+        self.retry_after = RetryAfter(if then == u64::MAX {
+            then
+        } else {
+            then.saturating_sub(now)
+        });
         self
     }
 
@@ -201,7 +246,7 @@ impl Rejection {
     /// How long to stay away, if the layer knows.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
-        self.retry_after
+        self.retry_after.get()
     }
 
     /// The refusal behind `error`, however many errors are wrapped around it.
@@ -229,7 +274,7 @@ impl std::fmt::Display for Rejection {
             self.policy,
             self.kind.explanation()
         )?;
-        match self.retry_after {
+        match self.retry_after() {
             Some(after) => write!(f, " (retry after {after:?})"),
             None => Ok(()),
         }
@@ -305,6 +350,21 @@ mod tests {
 
         let other = Wrapper(CallError::Inner(std::io::Error::other("refused")));
         assert_eq!(Rejection::find(&other), None);
+    }
+
+    #[test]
+    fn keeps_when_to_come_back() {
+        let refusal = || Rejection::new(LayerKind::Waf, "rules".into(), RejectionKind::Forbidden);
+        let at = |nanos| refusal().with_retry_at(Timestamp::from_nanos(7), nanos);
+        let two = Duration::from_nanos(2_000_000_001);
+        assert_eq!(refusal().retry_after(), None);
+        assert_eq!(refusal().with_retry_after(two).retry_after(), Some(two));
+        assert!(refusal().with_retry_after(Duration::MAX).retry_after() > Some(two));
+        let later = at(Timestamp::from_nanos(2_000_000_008));
+        assert_eq!(later.retry_after(), Some(two));
+        assert!(format!("{later:?}").contains("retry_after: Some(2.000000001s)"));
+        assert_eq!(at(Timestamp::ZERO).retry_after(), Some(Duration::ZERO));
+        assert_eq!(at(Timestamp::MAX).retry_after(), None);
     }
 
     #[test]

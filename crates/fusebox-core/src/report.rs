@@ -150,14 +150,26 @@ impl Reporter {
     #[inline]
     pub fn report_refused(&self, at: impl FnOnce() -> Timestamp, kind: RejectionKind) {
         self.stats.record_refused(kind);
+        self.tell_refused(at, kind);
+    }
+
+    /// As [`report_refused`](Self::report_refused), for a handle that counts refusals by itself and hands the
+    /// number over when somebody looks.
+    #[inline]
+    pub fn tell_refused(&self, at: impl FnOnce() -> Timestamp, kind: RejectionKind) {
         if !self.observers.is_empty() || heard_at(Level::Debug) {
-            self.tell_refused(at(), kind);
+            self.tell_one_refused(at(), kind);
         }
+    }
+
+    /// Counts so many calls as refused, of which was [told](Self::tell_refused) already.
+    pub fn count_many_refused(&self, kind: RejectionKind, calls: u64) {
+        self.stats.count_many_refused(kind, calls);
     }
 
     #[cold]
     #[inline(never)]
-    fn tell_refused(&self, at: Timestamp, kind: RejectionKind) {
+    fn tell_one_refused(&self, at: Timestamp, kind: RejectionKind) {
         let call = Call {
             verdict: Verdict::Refused {
                 kind,

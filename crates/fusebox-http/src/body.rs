@@ -78,15 +78,17 @@ impl<B: Body, G: Guard> GuardedBody<B, G> {
             None => Judge::of(asked, &response, length, &Standard),
             Some(own) => Judge::by_own(asked, &response, length, &**own),
         };
-        let over = response.body().is_end_stream();
-        let mut held = Held {
-            guard: Some(guard),
+        let guard = if response.body().is_end_stream() {
+            finish_at_once(guard, judge);
+            None
+        } else {
+            Some(guard)
+        };
+        let held = Held {
+            guard,
             judge,
             classify,
         };
-        if over {
-            held.finish_at_once();
-        }
         response.map(|inner| into(Self { inner, held }))
     }
 
@@ -105,12 +107,16 @@ impl<B: Body, G: Guard> GuardedBody<B, G> {
         let polled = this.inner.as_mut().poll_frame(cx);
         held.judge.answered();
         match polled {
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
                 if held.guard.is_some() {
                     let last = match frame.data_ref() {
                         Some(data) => held.judge.data(data.remaining()),
                         // Nothing may follow the trailers (RFC 9110, section 6.5).
-                        None => held.trailers(&frame),
+                        None => {
+                            let last;
+                            (frame, last) = held.trailers(frame);
+                            last
+                        }
                     };
                     if last || this.inner.is_end_stream() {
                         held.finish(held.judge.ended());
@@ -139,41 +145,56 @@ impl<G: Guard> Held<G> {
         }
     }
 
-    /// For a response without a body. Apart, to keep what is compiled into the caller small.
-    #[inline(never)]
-    fn finish_at_once(&mut self) {
-        self.finish(self.judge.ended());
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn give_up(&mut self) {
-        self.finish(self.judge.dropped());
-    }
-
     /// Looks into a frame of trailers; `true` if it is one.
-    #[cold]
-    #[inline(never)]
-    fn trailers<D>(&mut self, frame: &Frame<D>) -> bool {
-        let Some(trailers) = frame.trailers_ref() else {
-            return false;
-        };
-        let classify = self.classify.as_deref().unwrap_or(&Standard);
-        self.judge.trailers(trailers, classify);
-        if let Some(guard) = &mut self.guard {
-            guard.trailers(trailers);
-        }
-        true
+    #[inline(always)]
+    fn trailers<D>(&mut self, frame: Frame<D>) -> (Frame<D>, bool) {
+        let (guard, classify) = (self.guard.take(), self.classify.as_deref());
+        let (frame, guard, judge, last) = trailers(frame, guard, self.judge, classify);
+        (self.guard, self.judge) = (guard, judge);
+        (frame, last)
     }
 }
 
 impl<G: Guard> Drop for Held<G> {
     #[inline]
     fn drop(&mut self) {
-        if self.guard.is_some() {
-            self.give_up();
+        if let Some(guard) = self.guard.take() {
+            give_up(guard, self.judge);
         }
     }
+}
+
+// What follows is rare, and apart from the usual way. All of it by value: whatever lends its address to a function
+// has to be in memory, and a body that is not can be taken apart by the compiler and never be moved at all.
+
+/// For a response without a body.
+#[inline(never)]
+fn finish_at_once<G: Guard>(guard: G, judge: Judge) {
+    guard.finish(judge.ended());
+}
+
+#[cold]
+#[inline(never)]
+fn give_up<G: Guard>(guard: G, judge: Judge) {
+    guard.finish(judge.dropped());
+}
+
+#[cold]
+#[inline(never)]
+fn trailers<D, G: Guard>(
+    frame: Frame<D>,
+    mut guard: Option<G>,
+    mut judge: Judge,
+    classify: Option<&dyn Classify>,
+) -> (Frame<D>, Option<G>, Judge, bool) {
+    let Some(trailers) = frame.trailers_ref() else {
+        return (frame, guard, judge, false);
+    };
+    judge.trailers(trailers, classify.unwrap_or(&Standard));
+    if let Some(guard) = &mut guard {
+        guard.trailers(trailers);
+    }
+    (frame, guard, judge, true)
 }
 
 impl<G: Guard> std::fmt::Debug for Held<G> {

@@ -13,7 +13,7 @@ use super::{
     shard::Shard,
     state::{Phase, State},
     tally::Tally,
-    ticket::{End, Ticket, Verdict},
+    ticket::{End, Refused, Ticket, Verdict},
     transition::{Cold, Shell},
     window::{Class, Totals, Window},
 };
@@ -121,20 +121,30 @@ impl Circuit {
         self.admit_in(self.state(), shard, now, shell)
     }
 
-    /// When it was seen to refuse every call for certain: `None` when it may let one pass.
-    #[inline]
-    pub fn refuses(&self, now: impl FnOnce() -> Timestamp) -> Option<Timestamp> {
-        if self.state_here().is_flowing() {
+    /// That it refuses every call for certain; `None` when it may let one pass.
+    #[inline(always)]
+    pub fn refuses(&self, now: impl FnOnce() -> Timestamp) -> Option<Refused> {
+        let state = self.state_here();
+        if state.is_flowing() {
             return None;
         }
-        match self.state().phase() {
+        // Now as if it had been loaded by `state`.
+        fence(Ordering::Acquire);
+        match state.phase() {
             Phase::Open => {
-                let now = now();
-                (now.as_nanos() < self.until.load(Ordering::Acquire)).then_some(now)
+                let (at, until) = (now(), self.until());
+                (at < until).then_some(Refused { at, until })
             }
-            Phase::ForcedOpen => Some(now()),
+            Phase::ForcedOpen => Some(Refused {
+                at: now(),
+                until: Timestamp::MAX,
+            }),
             _ => None,
         }
+    }
+
+    fn until(&self) -> Timestamp {
+        Timestamp::from_nanos(self.until.load(Ordering::Acquire))
     }
 
     fn admit_in(
@@ -172,17 +182,15 @@ impl Circuit {
                     self.hot.leases.give_back(lease);
                 }
                 Phase::Open => {
-                    let until = Timestamp::from_nanos(self.until.load(Ordering::Acquire));
+                    let until = self.until();
                     if now < until {
-                        return Self::refused_for(until.since(now), now);
+                        return Verdict::Refused(Refused { at: now, until });
                     }
                     self.half_open(state, now, shell);
                 }
                 Phase::ForcedOpen => {
-                    return Verdict::Refused {
-                        at: now,
-                        retry_after: None,
-                    };
+                    let (at, until) = (now, Timestamp::MAX);
+                    return Verdict::Refused(Refused { at, until });
                 }
                 Phase::Disabled => return Verdict::Admitted(Ticket::timed(state, now)),
             }
@@ -190,11 +198,9 @@ impl Circuit {
         }
     }
 
-    const fn refused_for(time: Duration, at: Timestamp) -> Verdict {
-        Verdict::Refused {
-            at,
-            retry_after: Some(time),
-        }
+    fn refused_for(time: Duration, at: Timestamp) -> Verdict {
+        let until = at + time;
+        Verdict::Refused(Refused { at, until })
     }
 
     /// A call through a closed circuit, counted as in flight if that is watched. `None` when too many
@@ -357,8 +363,7 @@ impl Circuit {
 
     /// How long it stays open from now on; `None` unless it is open.
     pub fn opens_for(&self, now: Timestamp) -> Option<Duration> {
-        (self.state().phase() == Phase::Open)
-            .then(|| Timestamp::from_nanos(self.until.load(Ordering::Acquire)).since(now))
+        (self.state().phase() == Phase::Open).then(|| self.until().since(now))
     }
 }
 

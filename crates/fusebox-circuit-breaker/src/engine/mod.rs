@@ -30,6 +30,6 @@ pub use quorum::Quorum;
 pub use settings::{Closing, CountsAs, Hanging, Ramp, Settings, Share, Slow, WindowSettings};
 pub use shard::Shard;
 pub use state::{Phase, State};
-pub use ticket::{End, Ticket, Verdict};
+pub use ticket::{End, Refused, Ticket, Verdict};
 pub use transition::{Shell, Transition};
 pub use window::Totals;

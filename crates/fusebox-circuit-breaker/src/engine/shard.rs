@@ -16,6 +16,8 @@ pub struct Shard {
     pub(super) cancelled: Wheel,
     /// Calls that ended well at once and are not in anybody's statistics yet.
     ended_well: AtomicU64,
+    /// As [`ended_well`](Self::ended_well), calls that were refused.
+    refused: AtomicU64,
     /// Its place among the others.
     pub(super) index: u32,
 }
@@ -25,6 +27,7 @@ impl Shard {
         Self {
             index,
             ended_well: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
             calls: Wheel::default(),
             failed: Wheel::default(),
             slow: Wheel::default(),
@@ -43,6 +46,17 @@ impl Shard {
     /// window, costs less than a call into them.
     pub fn take_ended_well(&self) -> u64 {
         self.ended_well.swap(0, Ordering::Relaxed)
+    }
+
+    /// Counts a call that was refused, for statistics only.
+    #[inline]
+    pub fn refuse(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many calls were refused since it was last asked.
+    pub fn take_refused(&self) -> u64 {
+        self.refused.swap(0, Ordering::Relaxed)
     }
 
     /// Counts a call in a bucket of time.

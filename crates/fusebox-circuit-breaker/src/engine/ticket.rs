@@ -13,12 +13,16 @@ pub enum Verdict {
     /// It may pass; the ticket has to come back through [`Circuit::end`](super::Circuit::end).
     Admitted(Ticket),
     /// It must not.
-    Refused {
-        /// When it was decided.
-        at: Timestamp,
-        /// How long to stay away, if that is known.
-        retry_after: Option<Duration>,
-    },
+    Refused(Refused),
+}
+
+/// A call that was not let through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// When it was decided.
+    pub at: Timestamp,
+    /// When it makes sense to ask again; [`Timestamp::MAX`] if nobody knows.
+    pub until: Timestamp,
 }
 
 /// A call that was let through: what has to be known when it is over.

@@ -15,6 +15,7 @@ use super::{Head, KeyedBreaker};
 use crate::{
     ResponseBody, ResponseFuture,
     breaker::Admission,
+    future::How,
     layer::HttpPolicy,
     service::{begin, refuse},
 };
@@ -61,14 +62,14 @@ impl<K, F> KeyedCircuitBreakerLayer<K, F> {
     /// One's own idea of which answers are failures.
     #[must_use]
     pub fn classify(mut self, classify: Arc<dyn Classify>) -> Self {
-        self.policy.classify = Some(classify);
+        self.policy.set_classify(classify);
         self
     }
 
     /// One's own response while a circuit is open.
     #[must_use]
     pub fn respond(mut self, respond: Arc<dyn Respond>) -> Self {
-        self.policy.respond = Some(respond);
+        self.policy.set_respond(respond);
         self
     }
 }
@@ -102,14 +103,20 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let asked = Asked::by(&request);
+        let how = How {
+            asked: Asked::by(&request),
+            policy: self.policy.clone(),
+        };
         let admission = match (self.key)(&Head::of(&request)) {
             Some(key) => self.breakers.of(&key).admit(),
             None => self.breakers.others().admit(),
         };
         match admission {
-            Admission::Passed(pass) => begin(pass, asked, &mut self.inner, request, &self.policy),
-            Admission::Refused(rejection) => refuse(rejection, asked, &self.policy),
+            Admission::Passed(pass) => begin(pass, &mut self.inner, request, how),
+            Admission::Refused(rejection) => {
+                let response = refuse(rejection, how.asked, how.policy.respond());
+                ResponseFuture::refused(response, how)
+            }
         }
     }
 }

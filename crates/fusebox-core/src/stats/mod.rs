@@ -193,6 +193,16 @@ impl Stats {
         }
     }
 
+    /// Counts so many calls as [`record_refused`](Self::record_refused) does one.
+    pub fn count_many_refused(&self, kind: RejectionKind, calls: u64) {
+        if let Some(count) = self
+            .shard()
+            .and_then(|shard| shard.counters.enforced.get(kind.index()))
+        {
+            count.fetch_add(calls, Ordering::Relaxed);
+        }
+    }
+
     /// Counts so many calls as [`count`](Self::count) does one.
     #[inline]
     pub fn count_many(&self, outcome: Outcome, calls: u64) {
