@@ -191,6 +191,10 @@ fn check(suite: &Suite, engine: &mut dyn Engine, options: &Options) -> Result<Co
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use http_body_util::Full;
+    use tower::{Layer as _, ServiceExt as _, service_fn};
+
     use super::*;
 
     /// The whole suite, where there is a copy of it; `cargo xtask crs` does the same, faster.
@@ -221,6 +225,50 @@ mod tests {
             return;
         };
         assert!(loopback::run(&suite, true, None).unwrap());
+    }
+
+    /// With the settings of the layer, not with those of the tests.
+    #[tokio::test]
+    async fn the_core_rule_set_as_a_layer_refuses_an_attack_and_passes_what_is_none() {
+        let suite = Suite::find(&Where::default()).unwrap();
+        let Some(setup) = suite.and_then(|suite| suite.rules.setup) else {
+            eprintln!("no Core Rule Set: nothing was checked");
+            return;
+        };
+        let layer = fusebox_waf::WafLayer::crs(setup.parent().unwrap()).unwrap();
+        let service = layer.layer(service_fn(async |_: http::Request<_>| {
+            Ok::<_, std::convert::Infallible>(http::Response::new(Full::<Bytes>::default()))
+        }));
+        for (kind, body, status) in [
+            ("application/x-www-form-urlencoded", "q=red+shoes", 200),
+            (
+                "application/json",
+                r#"{"q": "red shoes", "size": [42, 43]}"#,
+                200,
+            ),
+            (
+                "application/x-www-form-urlencoded",
+                "q=1'+union+select+password+from+users--",
+                403,
+            ),
+            (
+                "application/json",
+                r#"{"q": "1' union select password from users--"}"#,
+                403,
+            ),
+            ("application/json", r#"{"q": "#, 400),
+        ] {
+            let request = http::Request::post("/search")
+                .header("host", "shop.example")
+                .header("user-agent", "Mozilla/5.0")
+                .header("accept", "*/*")
+                .header("content-type", kind)
+                .header("content-length", body.len())
+                .body(Full::<Bytes>::from(body))
+                .unwrap();
+            let answer = service.clone().oneshot(request).await.unwrap();
+            assert_eq!(answer.status(), status, "{body}");
+        }
     }
 
     #[test]
