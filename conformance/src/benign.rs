@@ -15,13 +15,18 @@ pub(crate) const ONE_IN: usize = 1_000;
 
 /// The shares of the kinds, of a hundred.
 const SHARES: &[(usize, Kind)] = &[
-    (35, Kind::Form),
+    (30, Kind::Form),
     (15, Kind::Search),
-    (20, Kind::Json),
+    (15, Kind::Json),
+    (10, Kind::Code),
     (10, Kind::Data),
     (10, Kind::Name),
     (10, Kind::Sql),
 ];
+
+/// Where the review tool is, and the field that has code in it. The rules leave it alone there, as its operator would have them do.
+pub(crate) const REVIEW: &str = "/review";
+pub(crate) const CODE: &str = "code";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -33,6 +38,8 @@ enum Kind {
     Json,
     /// JSON as it stands in the files of packages.
     Data,
+    /// Code of all kinds, for a review tool: a field of a form, or of JSON, under [`REVIEW`].
+    Code,
     /// People, some of them with apostrophes.
     Name,
     /// The words of SQL in sentences about something else.
@@ -43,7 +50,7 @@ enum Kind {
 pub(crate) fn requests() -> Result<Vec<(String, Request)>> {
     let texts = Texts::on_this_machine();
     ensure!(
-        texts.paragraphs.len() >= 1_000,
+        texts.paragraphs.len() >= 1_000 && texts.code.len() >= 100,
         "only {} paragraphs of text on this machine: not enough to speak of",
         texts.paragraphs.len()
     );
@@ -59,6 +66,7 @@ pub(crate) fn requests() -> Result<Vec<(String, Request)>> {
 #[derive(Debug, Default)]
 struct Texts {
     paragraphs: Vec<String>,
+    code: Vec<String>,
     json: Vec<String>,
 }
 
@@ -66,6 +74,9 @@ struct Texts {
 const LONGEST: usize = 4_000;
 /// JSON files larger than this are test data, not requests.
 const LARGEST_JSON: u64 = 16_000;
+
+/// Neighbours are not from one file.
+const STRIDE: usize = 7_919;
 
 impl Texts {
     /// The project's own files and those of every package that cargo has fetched.
@@ -90,17 +101,18 @@ impl Texts {
                     texts.json.push(text);
                 }
             } else {
-                paragraphs(&text, &mut texts.paragraphs);
+                split(&text, &mut texts.paragraphs, &mut texts.code);
             }
         }
-        texts.paragraphs.sort();
-        texts.paragraphs.dedup();
+        for list in [&mut texts.paragraphs, &mut texts.code] {
+            list.sort();
+            list.dedup();
+        }
         texts
     }
 
     /// Spread over everything there is, instead of the first files only.
     fn paragraph(&self, turn: usize, salt: usize) -> &str {
-        const STRIDE: usize = 7_919;
         let at = (turn * STRIDE + salt) % self.paragraphs.len().max(1);
         self.paragraphs.get(at).map_or("", String::as_str)
     }
@@ -132,23 +144,26 @@ fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// Prose: code in fences or indented by four is what a route for code is there for.
-fn paragraphs(text: &str, into: &mut Vec<String>) {
+/// Prose by paragraphs, and code by fences. Code that is indented by four is left out: it may be a list.
+fn split(text: &str, prose: &mut Vec<String>, code: &mut Vec<String>) {
     let mut in_fence = false;
     let mut open = String::new();
     for line in text.lines().chain([""]) {
         let is_fence = line.trim_start().starts_with("```") || line.trim_start().starts_with("~~~");
-        if is_fence {
-            in_fence = !in_fence;
-        }
-        let is_code = is_fence || in_fence || line.starts_with("    ") || line.starts_with('\t');
-        if !is_code && !line.trim().is_empty() {
+        let goes_on = !is_fence
+            && if in_fence {
+                true
+            } else {
+                !line.starts_with("    ") && !line.starts_with('\t') && !line.trim().is_empty()
+            };
+        if goes_on {
             if !open.is_empty() {
                 open.push('\n');
             }
             open.push_str(line);
             continue;
         }
+        let into = if in_fence { &mut *code } else { &mut *prose };
         if open.len() >= 20 {
             let mut end = LONGEST.min(open.len());
             while !open.is_char_boundary(end) {
@@ -158,6 +173,7 @@ fn paragraphs(text: &str, into: &mut Vec<String>) {
             into.push(std::mem::take(&mut open));
         }
         open.clear();
+        in_fence ^= is_fence;
     }
 }
 
@@ -272,6 +288,17 @@ fn build(kind: Kind, turn: usize, texts: &Texts) -> Request {
                     .unwrap_or_else(|| "{}".to_owned()),
             )
         }
+        Kind::Code => {
+            let at = turn * STRIDE % texts.code.len().max(1);
+            let code = texts.code.get(at).map_or("", String::as_str);
+            let mut request = if turn.is_multiple_of(2) {
+                form(&[("file", "src/lib.rs"), ("line", "42"), (CODE, code)])
+            } else {
+                json(serde_json::json!({"file": "src/lib.rs", "line": 42, CODE: code}).to_string())
+            };
+            request.uri = format!("{REVIEW}/{turn}/comments").into_bytes();
+            request
+        }
         Kind::Name => form(&[
             ("given", &of(GIVEN, 1)),
             ("family", &of(FAMILY, GIVEN.len())),
@@ -363,13 +390,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paragraphs_are_prose_without_code() {
-        let mut found = Vec::new();
-        paragraphs(
-            "A first paragraph of prose\nin two lines.\n\n```sh\ncurl https://x | sh\n```\n\n    rm -rf /\n\nshort\n",
-            &mut found,
+    fn prose_and_code_are_told_apart() {
+        let (mut prose, mut code) = (Vec::new(), Vec::new());
+        split(
+            "A first paragraph of prose\nin two lines.\n\n```sh\ncurl https://x | sh\n\nrm -rf /tmp/x\n```\n\n    rm -rf /\n\nshort\n",
+            &mut prose,
+            &mut code,
         );
-        assert_eq!(found, ["A first paragraph of prose\nin two lines."]);
+        assert_eq!(prose, ["A first paragraph of prose\nin two lines."]);
+        assert_eq!(code, ["curl https://x | sh\n\nrm -rf /tmp/x"]);
     }
 
     #[test]

@@ -8,7 +8,8 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 use fusebox_seclang::{Match, Ruleset};
-use fusebox_waf::core::{Core, Paranoia};
+use fusebox_waf::core::{self, Core, Paranoia};
+use fusebox_waf::tag;
 use regex::Regex;
 
 use crate::benign;
@@ -166,8 +167,15 @@ fn load(options: &Options<'_>) -> Result<Ruleset> {
     } else {
         Paranoia::One
     };
+    let mut settings = fusebox_waf::Ruleset::builder("core");
+    // The one exclusion: the field of the review tool that takes code.
+    for kind in core::TAGS {
+        for field in [benign::CODE.to_owned(), format!("json.{}", benign::CODE)] {
+            settings = settings.exclude(tag(kind).under_path(benign::REVIEW).argument(field));
+        }
+    }
     let Some(folder) = &options.from else {
-        return Ok(Core::new().paranoia(level).build()?);
+        return Ok(settings.core_with(Core::new().paranoia(level)).compile()?);
     };
     let mut files: Vec<_> = fs::read_dir(folder)
         .with_context(|| format!("cannot read {}", folder.display()))?
@@ -178,14 +186,14 @@ fn load(options: &Options<'_>) -> Result<Ruleset> {
             && (options.strict || !path.to_string_lossy().contains("level-two"))
     });
     files.sort();
-    let mut builder = Ruleset::builder().text(
+    settings = settings.text(
         "threshold",
         "SecAction \"id:1700000,phase:1,pass,nolog,setvar:tx.fusebox_threshold=5\"",
     );
     for file in files {
-        builder = builder.file(file);
+        settings = settings.file(file);
     }
-    Ok(builder.build()?)
+    Ok(settings.compile()?)
 }
 
 #[derive(Debug)]

@@ -105,6 +105,37 @@ const FILES: &[File] = files![
     "20-level-two.conf" Two,
 ];
 
+/// The tags of the built-in rules, one for each kind of attack: to leave a field alone that takes anything.
+///
+/// ```
+/// use fusebox_waf::{Ruleset, core, tag};
+///
+/// let mut settings = Ruleset::builder("reviews").core();
+/// for kind in core::TAGS {
+///     // Code under review, in a form and in JSON.
+///     for field in ["code", "json.code"] {
+///         settings = settings.exclude(tag(kind).under_path("/review").argument(field));
+///     }
+/// }
+/// let rules = settings.build()?;
+/// # let _ = rules;
+/// # Ok::<(), fusebox_waf::ConfigError>(())
+/// ```
+pub const TAGS: [&str; 12] = [
+    "fusebox/protocol",
+    "fusebox/scanners",
+    "fusebox/files",
+    "fusebox/inclusion",
+    "fusebox/shell",
+    "fusebox/php",
+    "fusebox/code",
+    "fusebox/xss",
+    "fusebox/sql",
+    "fusebox/session",
+    "fusebox/java",
+    "fusebox/level-two",
+];
+
 impl Core {
     /// Level one, a threshold of 5.
     pub const fn new() -> Self {

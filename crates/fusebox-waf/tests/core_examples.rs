@@ -13,12 +13,13 @@
     reason = "tests may"
 )]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::time::SystemTime;
 
 use fusebox_seclang::Ruleset;
-use fusebox_waf::core::{Core, CoreError, Paranoia};
+use fusebox_waf::core::{Core, CoreError, Paranoia, TAGS};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Claim {
@@ -175,6 +176,24 @@ fn every_rule_does_what_its_examples_say() {
 fn every_rule_has_an_example_that_it_matches_and_one_that_it_must_not() {
     let (_examples, without) = examples();
     assert!(without.is_empty(), "without one or the other: {without:?}");
+}
+
+#[test]
+fn every_rule_has_one_of_the_tags() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules");
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        for line in fs::read_to_string(entry.unwrap().path()).unwrap().lines() {
+            if line.contains("\"id:17")
+                && !line.contains("\"id:1700")
+                && !line.contains("\"id:1790")
+            {
+                let (_, tag) = line.split_once("tag:'").expect(line);
+                found.insert(tag.split_once('\'').unwrap().0.to_owned());
+            }
+        }
+    }
+    assert_eq!(found, TAGS.into_iter().map(str::to_owned).collect());
 }
 
 #[test]

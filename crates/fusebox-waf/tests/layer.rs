@@ -18,7 +18,8 @@ use flate2::write::GzEncoder;
 use fusebox_core::{Mode, Outcome, Registration, Rejection, RejectionKind, Verdict};
 use fusebox_testkit::{MockBody, MockError, MockFrame, MockHandle, MockService, Recorder, Script};
 use fusebox_waf::{
-    Compressed, ConfigError, Incident, OverLimit, OverTime, Ruleset, RulesetBuilder, rule, tag,
+    Compressed, ConfigError, Incident, OverLimit, OverTime, Ruleset, RulesetBuilder, core, rule,
+    tag,
 };
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
@@ -663,6 +664,34 @@ async fn exclusions_hold_where_they_say_and_nowhere_else() {
         .headers_mut()
         .insert("x-attack", "now".parse().unwrap());
     assert_eq!(send(header, &mock(), request).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_field_of_a_form_can_be_left_to_itself_by_the_built_in_rules() {
+    let mut rules = Ruleset::builder("cms")
+        .core()
+        .registration(Registration::Unlisted);
+    for kind in core::TAGS {
+        rules = rules.exclude(tag(kind).under_path("/cms").argument("html"));
+    }
+    let attack = "<script>alert(document.cookie)</script><?php system('cat /etc/passwd'); ?>";
+    for (path, field, status) in [
+        ("/cms/page", "html", 200),
+        ("/cms/page", "title", 403),
+        ("/shop", "html", 403),
+    ] {
+        let request = Request::post(path)
+            .header("host", "shop.example")
+            .header("user-agent", "Mozilla/5.0")
+            .header("accept", "*/*")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(MockBody::of([MockFrame::Data(
+                format!("{field}={attack}").into(),
+            )]))
+            .unwrap();
+        let answer = send(rules.clone(), &mock(), request).await;
+        assert_eq!(answer.status(), status, "{path} {field}");
+    }
 }
 
 fn answering(body: MockBody, kind: &'static str) -> MockHandle {
