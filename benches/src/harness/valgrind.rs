@@ -61,17 +61,18 @@ impl Valgrind {
     /// Instructions in user space per call of each case, all in one process, of which only the calls are counted: each
     /// case is called once, which is left out, and then as often as it says.
     pub(super) fn together(&self, suite: &str, cases: &[(Case, u64)]) -> Result<Vec<f64>, String> {
-        // By name; the crate's own, not the intersections of some other.
-        const SECTION: &str = "*drive::section*";
+        // By name, the crate's own. Of two options with the same pattern valgrind keeps one.
+        const COLLECTED: &str = "fusebox_benches::drive::section*";
+        const DUMPED: &str = "*_benches::drive::section*";
         let folder =
             tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
         let out = folder.path().join("calls");
         let output = Command::new("valgrind")
             .arg("--tool=callgrind")
             .arg("--collect-atstart=no")
-            .arg(format!("--toggle-collect={SECTION}"))
+            .arg(format!("--toggle-collect={COLLECTED}"))
             // A file for each batch of calls.
-            .arg(format!("--dump-after={SECTION}"))
+            .arg(format!("--dump-after={DUMPED}"))
             .arg(format!("--callgrind-out-file={}", out.display()))
             .arg(&self.program)
             .args(together::words(suite, cases))
