@@ -15,7 +15,7 @@ use aho_corasick::dfa::{Builder, DFA};
 use aho_corasick::{Anchored, MatchKind, StartKind};
 
 use super::bits::Bits;
-use super::needs::Needs;
+use super::needs::{MAX_LITERAL, Needs};
 use super::program::{Node, Operator, Rule, Select};
 use crate::ByteSet;
 use crate::engine::{Field, LISTS, List, lists_of};
@@ -30,6 +30,11 @@ const PLANES: usize = 2;
 
 /// Words of probes that are looked up at once: what fits into registers. CRS has 250 probes at the first level, 350 at the fourth.
 const WIDE: usize = 4;
+
+/// Texts of this length are scanned in pieces at the same time: each step of an automaton waits for the one before, mostly for
+/// memory, and four that do not wait for each other take hardly longer than one.
+const INTERLEAVED: usize = 512;
+const PIECES: usize = 4;
 
 /// For one byte: by plane, the probes whose set has it.
 type Row = [[u64; WIDE]; PLANES];
@@ -117,8 +122,15 @@ impl Filter {
         self.words
     }
 
-    /// Leaves of `probes` those that the text may pass.
-    pub(crate) fn look(&self, text: &[u8], present: ByteSet, probes: &mut [u64]) {
+    /// Leaves of `probes` those that the text may pass. `literals` is what [`find_literals`](Self::find_literals) has said of the
+    /// text, in whatever case, if it was asked.
+    pub(crate) fn look(
+        &self,
+        text: &[u8],
+        present: ByteSet,
+        literals: Option<&[u64]>,
+        probes: &mut [u64],
+    ) {
         let length = self.by_length.get(text.len().min(LONG));
         let mut left = 0;
         for (probe, length) in probes.iter_mut().zip(length.map_or(&[][..], Bits::words)) {
@@ -152,8 +164,28 @@ impl Filter {
             }
             literal |= *word & needed;
         }
-        if literal != 0 {
+        if literal == 0 {
+            return;
+        }
+        let Some(literals) = literals else {
             self.scan(text, probes);
+            return;
+        };
+        for ((probe, found), needed) in probes
+            .iter_mut()
+            .zip(literals)
+            .zip(self.need_literal.words())
+        {
+            *probe &= found | !needed;
+        }
+    }
+
+    /// Appends the probes that need a string and have one in the text.
+    pub(crate) fn find_literals(&self, text: &[u8], found: &mut Vec<u64>) {
+        let start = found.len();
+        found.extend_from_slice(self.need_literal.words());
+        if let Some(found) = found.get_mut(start..) {
+            self.scan(text, found);
         }
     }
 
@@ -162,7 +194,7 @@ impl Filter {
         let Some(automaton) = &self.automaton else {
             return;
         };
-        let Ok(mut state) = automaton.start_state(Anchored::No) else {
+        let Ok(start) = automaton.start_state(Anchored::No) else {
             return;
         };
         // Probes that still wait for a string. They are set aside and come back one by one.
@@ -175,12 +207,45 @@ impl Filter {
             *wait = *probe & needed;
             *probe &= !needed;
         }
-        for byte in text {
-            state = automaton.next_state(Anchored::No, state, *byte);
-            if automaton.is_special(state) && automaton.is_match(state) {
-                self.found(automaton, state, &mut waiting, probes);
+        // The pieces overlap by as much as a string needs that begins at the end of one.
+        let share = match text.len() {
+            INTERLEAVED.. => text.len().div_ceil(PIECES),
+            length => length,
+        };
+        let pieces: [&[u8]; PIECES] = std::array::from_fn(|piece| {
+            let start = (piece * share).min(text.len());
+            let end = (start + share + MAX_LITERAL - 1).min(text.len());
+            text.get(start..end).unwrap_or_default()
+        });
+        let [a, b, c, d] = pieces;
+        let mut states = [start; PIECES];
+        for (((a, b), c), d) in a.iter().zip(b).zip(c).zip(d) {
+            let mut is_special = false;
+            for (state, byte) in states.iter_mut().zip([a, b, c, d]) {
+                *state = automaton.next_state(Anchored::No, *state, *byte);
+                is_special |= automaton.is_special(*state);
+            }
+            if is_special {
+                for state in states {
+                    if automaton.is_match(state) {
+                        self.found(automaton, state, &mut waiting, probes);
+                    }
+                }
                 if waiting.iter().all(|wait| *wait == 0) {
-                    break;
+                    return;
+                }
+            }
+        }
+        for (piece, state) in pieces.into_iter().zip(states) {
+            let mut state = state;
+            // The last piece is the shortest, so all have come as far as it.
+            for byte in piece.get(d.len()..).unwrap_or_default() {
+                state = automaton.next_state(Anchored::No, state, *byte);
+                if automaton.is_special(state) && automaton.is_match(state) {
+                    self.found(automaton, state, &mut waiting, probes);
+                    if waiting.iter().all(|wait| *wait == 0) {
+                        return;
+                    }
                 }
             }
         }
@@ -503,6 +568,35 @@ impl Lanes {
             );
             if let Some(chain) = chain {
                 chain.probes.insert(probe);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_string_is_found_wherever_it_is_in_a_text_scanned_in_pieces() {
+        let needs = Needs::of_phrases(&[b"straddle".to_vec(), b"no".to_vec()]);
+        let filter = Filter::build(&[needs]).unwrap();
+        for length in [
+            INTERLEAVED - 1,
+            INTERLEAVED,
+            INTERLEAVED + 1,
+            INTERLEAVED + 3,
+            700,
+        ] {
+            for at in 0..=length - 8 {
+                let mut text = vec![b'.'; length];
+                text[at..at + 8].copy_from_slice(b"StRaDdLe");
+                let mut probes = [1];
+                filter.look(&text, ByteSet::of(&text), None, &mut probes);
+                assert_eq!(probes, [1], "{at} of {length}");
+                text[at + 7] = b'.';
+                filter.look(&text, ByteSet::of(&text), None, &mut probes);
+                assert_eq!(probes, [0], "{at} of {length}");
             }
         }
     }

@@ -21,7 +21,7 @@ pub(super) struct Needs {
 }
 
 /// Strings are cut to this: longer ones tell little more and make the automaton larger.
-const MAX_LITERAL: usize = 8;
+pub(super) const MAX_LITERAL: usize = 8;
 
 /// A single byte is better looked up in a set.
 const MIN_LITERAL: usize = 2;

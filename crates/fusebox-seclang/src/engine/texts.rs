@@ -1,7 +1,7 @@
 //! The bytes of one transaction: every value once, with the set of bytes that occur in it.
 
-use crate::ByteSet;
 use crate::compile::{Bits, Filter, Program};
+use crate::{ByteSet, Transformation};
 
 /// A text of the arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,11 +27,46 @@ struct Text {
     probes: u32,
     /// The next of the texts that transformations made of one value; [`NO_ROW`] after the last.
     sibling: u32,
+    /// The first of what transformations made of a long text, in `made`; [`NO_ROW`] if none has.
+    made: u32,
+    /// The long text that differs from this one in case only, in lower case; [`NO_ROW`] if none was made.
+    folded: u32,
+    /// Where the strings found in a long text of lower case start in `literals`; [`NO_ROW`] until it was scanned.
+    literals: u32,
     /// Answers of costly operators: for each [`Asked`] a bit that it was asked and one that it said yes.
     answers: u8,
 }
 
 const NO_ROW: u32 = u32::MAX;
+
+impl Text {
+    const fn new(start: u32, end: u32, present: ByteSet) -> Self {
+        Self {
+            start,
+            end,
+            present,
+            row: NO_ROW,
+            probes: NO_ROW,
+            sibling: NO_ROW,
+            made: NO_ROW,
+            folded: NO_ROW,
+            literals: NO_ROW,
+            answers: 0,
+        }
+    }
+}
+
+/// What a step made of a text.
+#[derive(Clone, Copy, Debug)]
+struct Made {
+    step: Transformation,
+    after: TextId,
+    /// The next of the same text; [`NO_ROW`] after the last.
+    next: u32,
+}
+
+/// From this length on it is worth remembering what came of looking at a text: different chains come to the same one.
+const LONG: usize = 256;
 
 /// An operator whose answer is remembered with the text.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +87,10 @@ pub(crate) struct Texts {
     rows: Vec<u32>,
     /// What the filter left of each text that it looked at.
     probes: Vec<u64>,
+    /// The strings found in long texts, as the probes that need one of them.
+    literals: Vec<u64>,
+    /// What steps made of long texts.
+    made: Vec<Made>,
     /// Bytes that transformations have written; the work budget counts them.
     pub(crate) transformed: u64,
     buffer: Vec<u8>,
@@ -78,6 +117,10 @@ impl Texts {
         self.rows.shrink_to(KEEP_BYTES / size_of::<u32>());
         self.probes.clear();
         self.probes.shrink_to(KEEP_BYTES / size_of::<u64>());
+        self.literals.clear();
+        self.literals.shrink_to(KEEP_BYTES / size_of::<u64>());
+        self.made.clear();
+        self.made.shrink_to(KEEP_BYTES / size_of::<Made>());
         self.buffer.clear();
         self.buffer.shrink_to(KEEP_BYTES);
         self.transformed = 0;
@@ -147,29 +190,14 @@ impl Texts {
         let bytes = self.bytes.get(first as usize..last as usize);
         let present = present(bytes.unwrap_or_default());
         let id = offset(self.texts.len());
-        self.texts.push(Text {
-            start: first,
-            end: last,
-            present,
-            row: NO_ROW,
-            probes: NO_ROW,
-            sibling: NO_ROW,
-            answers: 0,
-        });
+        self.texts.push(Text::new(first, last, present));
         TextId(id)
     }
 
     fn add(&mut self, start: u32, present: ByteSet) -> TextId {
         let id = offset(self.texts.len());
-        self.texts.push(Text {
-            start,
-            end: offset(self.bytes.len()),
-            present,
-            row: NO_ROW,
-            probes: NO_ROW,
-            sibling: NO_ROW,
-            answers: 0,
-        });
+        let end = offset(self.bytes.len());
+        self.texts.push(Text::new(start, end, present));
         TextId(id)
     }
 
@@ -237,11 +265,13 @@ impl Texts {
             let start = text.probes as usize;
             return self.probes.get(start..start + words).unwrap_or_default();
         }
+        let literals = self.literals_of_folded(filter, text.folded);
         let start = self.probes.len();
         self.probes.extend_from_slice(of.words());
+        let literals = literals.and_then(|at| self.literals.get(at..at + words));
         let bytes = self.bytes.get(text.start as usize..text.end as usize);
         if let Some(probes) = self.probes.get_mut(start..) {
-            filter.look(bytes.unwrap_or_default(), text.present, probes);
+            filter.look(bytes.unwrap_or_default(), text.present, literals, probes);
         }
         if let Some(text) = self.texts.get_mut(id.index())
             && id != TextId::EMPTY
@@ -249,6 +279,22 @@ impl Texts {
             text.probes = offset(start);
         }
         self.probes.get(start..).unwrap_or_default()
+    }
+
+    /// Where the strings stand that were found in this text of lower case; scanned once for all texts that differ from it in case
+    /// only, because the filter reads no case.
+    fn literals_of_folded(&mut self, filter: &Filter, folded: u32) -> Option<usize> {
+        let text = self.texts.get(folded as usize).copied()?;
+        if text.literals != NO_ROW {
+            return Some(text.literals as usize);
+        }
+        let start = self.literals.len();
+        let bytes = self.bytes.get(text.start as usize..text.end as usize)?;
+        filter.find_literals(bytes, &mut self.literals);
+        if let Some(text) = self.texts.get_mut(folded as usize) {
+            text.literals = offset(start);
+        }
+        Some(start)
     }
 
     /// What `ask` says of the text; asked once.
@@ -301,7 +347,11 @@ impl Texts {
 
     /// What one step makes of `id`, which was made of `root`. Different chains often end at the same bytes; those are one text, so
     /// that the filter looks at it once.
-    fn apply(&mut self, step: crate::Transformation, root: TextId, id: TextId) -> TextId {
+    fn apply(&mut self, step: Transformation, root: TextId, id: TextId) -> TextId {
+        let is_long = self.length(id) >= LONG;
+        if is_long && let Some(known) = self.made_before(step, id) {
+            return known;
+        }
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
         self.transformed += self.length(id) as u64;
@@ -311,7 +361,38 @@ impl Texts {
             id
         };
         self.buffer = buffer;
+        if is_long {
+            self.remember(step, id, after);
+        }
         after
+    }
+
+    fn made_before(&self, step: Transformation, id: TextId) -> Option<TextId> {
+        let mut at = self.texts.get(id.index())?.made;
+        // No longer than there are steps in the rules.
+        while let Some(made) = self.made.get(at as usize) {
+            if made.step == step {
+                return Some(made.after);
+            }
+            at = made.next;
+        }
+        None
+    }
+
+    fn remember(&mut self, step: Transformation, id: TextId, after: TextId) {
+        let at = offset(self.made.len());
+        let Some(text) = self.texts.get_mut(id.index()) else {
+            return;
+        };
+        let next = std::mem::replace(&mut text.made, at);
+        self.made.push(Made { step, after, next });
+        if step == Transformation::Lowercase && after != id {
+            for text in [id, after] {
+                if let Some(text) = self.texts.get_mut(text.index()) {
+                    text.folded = after.0;
+                }
+            }
+        }
     }
 
     fn sibling(&mut self, root: TextId, bytes: &[u8]) -> TextId {

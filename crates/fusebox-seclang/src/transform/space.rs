@@ -11,6 +11,11 @@ pub(super) const NO_BREAK_SPACE: u8 = 0xa0;
 /// The reference counts the no-break space as a blank and means the one byte of Latin-1. In UTF-8 that byte is also the
 /// end of other letters (`à`, the Cyrillic `Р`), so here it has to stand alone or be a no-break space of UTF-8.
 pub(super) fn compress(input: &[u8], out: &mut Vec<u8>) {
+    // Most long texts have single spaces and no other blanks, which is seen many bytes at a time.
+    if input.len() >= LONG && has_single_spaces_only(input) {
+        out.extend_from_slice(input);
+        return;
+    }
     let mut in_blanks = false;
     each_blank(input, |part| match part {
         Part::Blank => {
@@ -24,6 +29,14 @@ pub(super) fn compress(input: &[u8], out: &mut Vec<u8>) {
             in_blanks = false;
         }
     });
+}
+
+const LONG: usize = 256;
+
+fn has_single_spaces_only(input: &[u8]) -> bool {
+    memchr::memmem::find(input, b"  ").is_none()
+        && memchr::memchr3(b'\t', b'\n', b'\r', input).is_none()
+        && memchr::memchr3(0x0b, 0x0c, NO_BREAK_SPACE, input).is_none()
 }
 
 /// Removes every blank; which those are is as in [`compress`].
