@@ -5,10 +5,10 @@ use fusebox_core::{Call as Told, EventKind, Outcome, RejectionKind, Timestamp, V
 use fusebox_http::{Guard, Judgement};
 use http::StatusCode;
 
+use crate::charge::Charge;
 use crate::limiter::Shared;
 use crate::policy::{Ended, WorthOf};
-use crate::service::Charge;
-use crate::store::{Keys, QuotaStore};
+use crate::store::QuotaStore;
 
 /// A call under way: the one event that tells how it ended, and what it has paid until that is known.
 ///
@@ -219,23 +219,18 @@ impl<St: QuotaStore> Live<St> {
 
 impl Settling {
     fn settle<St: QuotaStore>(&self, shared: &Shared<St>, outcome: Outcome) {
-        let Charge {
-            at,
-            tier,
-            key,
-            cost,
-        } = self.charge;
+        let Charge { at, tier, to, cost } = &self.charge;
         let ended = Ended {
-            cost,
+            cost: *cost,
             status: self.status,
             outcome,
             told: self.told,
         };
         let worth = match &self.worth {
             Some(worth) => worth(&ended),
-            None => self.told.unwrap_or(cost),
+            None => self.told.unwrap_or(*cost),
         };
-        shared.adjust(tier, Keys::One(key), cost, worth, at);
+        shared.adjust(*tier, to.keys(), *cost, worth, *at);
     }
 }
 

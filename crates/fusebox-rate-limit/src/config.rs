@@ -10,6 +10,7 @@ use crate::engine::gcra::Gcra;
 use crate::engine::log::Log;
 use crate::engine::window::Window;
 use crate::limiter::RateLimiter;
+use crate::policy::KeyBy;
 use crate::store::{Accounts, Layout, MOST_POLICIES, MemoryStore, Overflow, QuotaStore};
 use crate::{Quota, QuotaError};
 
@@ -59,6 +60,7 @@ pub struct Policy {
     pub(crate) name: Name,
     pub(crate) quota: Quota,
     pub(crate) algorithm: Algorithm,
+    pub(crate) key: Option<KeyBy>,
     capacity: Option<usize>,
     overflow: Option<Overflow>,
     max_wait: Duration,
@@ -71,6 +73,7 @@ impl Policy {
             name: name.into(),
             quota,
             algorithm: Algorithm::default(),
+            key: None,
             capacity: None,
             overflow: None,
             max_wait: Duration::ZERO,
@@ -80,6 +83,36 @@ impl Policy {
     /// How it counts; [`Algorithm::TokenBucket`] unless set.
     pub const fn algorithm(mut self, algorithm: Algorithm) -> Self {
         self.algorithm = algorithm;
+        self
+    }
+
+    /// What this policy counts requests under; what the [layer](crate::RateLimitLayer::keyed_by) says unless set.
+    ///
+    /// So a request may have to fit into several quotas of several parties, and spends in all of them or in none:
+    ///
+    /// ```
+    /// use fusebox_rate_limit::{KeyBy, Policy, Quota, RateLimiter};
+    /// use http::HeaderName;
+    ///
+    /// # fn main() -> Result<(), fusebox_rate_limit::ConfigError> {
+    /// let limiter = RateLimiter::builder("api")
+    ///     .policy(Policy::new("address", Quota::per_second(50)))
+    ///     .policy(
+    ///         Policy::new("account", Quota::per_day(10_000))
+    ///             .keyed_by(KeyBy::Header(HeaderName::from_static("x-api-key"))),
+    ///     )
+    ///     .policy(Policy::new("everybody", Quota::per_second(2_000)).keyed_by(KeyBy::Shared))
+    ///     .build()?;
+    /// # let _ = limiter;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// A request that is [exempt](crate::Found::Exempt) by one key is not counted by the policies that count under it;
+    /// one that is [nobody's](crate::Found::Unidentified) is refused. This is for layers: whoever asks the handle gives
+    /// the [keys](crate::Ask::keys) along.
+    pub fn keyed_by(mut self, key: KeyBy) -> Self {
+        self.key = Some(key);
         self
     }
 

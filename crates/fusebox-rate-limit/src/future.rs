@@ -19,10 +19,11 @@ use tower_service::Service;
 use crate::Tier;
 use crate::body::ResponseBody;
 use crate::call::Call;
+use crate::charge::Charge;
 use crate::layer::Rules;
 use crate::limiter::RateLimiter;
 use crate::refusal;
-use crate::service::{Charge, Fate, Standings};
+use crate::service::{Fate, Standings};
 use crate::store::{MemoryStore, QuotaStore};
 
 /// The future of [`RateLimit`](crate::RateLimit): asks the store and waits for its turn if it must,

@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::heed::Heed;
 use crate::limiter::RateLimiter;
 use crate::policy::{CostOf, Exempts, Head, KeyBy, TierOf, WorthOf};
 use crate::service::RateLimit;
-use crate::store::{MemoryStore, QuotaStore};
+use crate::store::{Key, MemoryStore, QuotaStore};
 use crate::{Ended, Tier};
 
 /// Limits the rate of HTTP and gRPC requests. Made by [`RateLimiter::layer`].
@@ -66,6 +67,8 @@ pub(crate) struct Rules {
     pub(crate) telling: Telling,
     /// What most users never set, apart from what each request reads.
     pub(crate) special: Option<Arc<Special>>,
+    /// Whether every request costs the same, is in the same tier, counts under one key, and is told nothing.
+    pub(crate) usual: bool,
 }
 
 #[derive(Clone, Default)]
@@ -74,6 +77,7 @@ pub(crate) struct Special {
     pub(crate) cost: Option<CostOf>,
     pub(crate) exempts: Vec<Exempts>,
     pub(crate) exempt_methods: Vec<Method>,
+    pub(crate) exempt_keys: HashSet<Key>,
     pub(crate) settles: bool,
     pub(crate) worth: Option<WorthOf>,
     pub(crate) respond: Option<Arc<dyn Respond>>,
@@ -92,6 +96,7 @@ impl<St: QuotaStore> RateLimiter<St> {
                 key: KeyBy::Client(IdentityResolver::peer_only()),
                 telling: Telling::default(),
                 special: None,
+                usual: false,
             },
         }
     }
@@ -99,7 +104,7 @@ impl<St: QuotaStore> RateLimiter<St> {
 
 impl<St> RateLimitLayer<St> {
     /// What requests are counted under; the peer's address unless set. Behind a proxy that is the proxy:
-    /// give the resolver that knows it.
+    /// give the resolver that knows it. Policies may have [keys of their own](crate::Policy::keyed_by).
     #[must_use]
     pub fn keyed_by(mut self, key: KeyBy) -> Self {
         self.rules.key = key;
@@ -122,6 +127,30 @@ impl<St> RateLimitLayer<St> {
     #[must_use]
     pub fn exempt_method(self, method: Method) -> Self {
         self.special(|special| special.exempt_methods.push(method))
+    }
+
+    /// Lets requests pass uncounted that would count under one of these keys: a monitor's address, a partner's API key.
+    ///
+    /// Where policies count under keys of their own, only those whose key it is do not count the request.
+    ///
+    /// ```
+    /// # use fusebox_http::identity::IdentityResolver;
+    /// # use fusebox_rate_limit::{Key, KeyBy, Policy, Quota, RateLimiter};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let limiter = RateLimiter::builder("api").policy(Policy::new("burst", Quota::per_second(20))).build()?;
+    /// let clients = IdentityResolver::peer_only();
+    /// let monitor = clients.key_of("192.0.2.7".parse()?).ok_or("no client's address")?;
+    /// let layer = limiter
+    ///     .layer()
+    ///     .keyed_by(KeyBy::Client(clients))
+    ///     .exempt_keys([Key::from(monitor), limiter.header_key(b"partner-1")]);
+    /// # let _ = layer;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn exempt_keys(self, keys: impl IntoIterator<Item = Key>) -> Self {
+        self.special(|special| special.exempt_keys.extend(keys))
     }
 
     /// Lets requests pass uncounted of which this is true: health checks, an operator's key.
@@ -235,7 +264,14 @@ impl<S, St: QuotaStore> Layer<S> for RateLimitLayer<St> {
     type Service = RateLimit<S, St>;
 
     fn layer(&self, inner: S) -> RateLimit<S, St> {
-        RateLimit::new(inner, self.limiter.clone(), Arc::new(self.rules.clone()))
+        let rules = &self.rules;
+        let tiers = &self.limiter.shared.tiers;
+        let own_keys = tiers.iter().any(|tier| tier.own_keys().is_some());
+        let rules = Rules {
+            usual: rules.special.is_none() && !rules.telling.anything() && !own_keys,
+            ..rules.clone()
+        };
+        RateLimit::new(inner, self.limiter.clone(), Arc::new(rules))
     }
 }
 

@@ -65,6 +65,8 @@ mod body;
 #[cfg(feature = "layer")]
 mod call;
 #[cfg(feature = "layer")]
+mod charge;
+#[cfg(feature = "layer")]
 mod config;
 pub mod engine;
 #[cfg(feature = "layer")]

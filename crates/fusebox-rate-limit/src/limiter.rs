@@ -306,6 +306,18 @@ impl<St: QuotaStore> RateLimiter<St> {
         self.shared.hasher.text(0, text)
     }
 
+    /// The key that [`KeyBy::Header`](crate::KeyBy::Header) gives to a request with this value.
+    #[must_use]
+    pub fn header_key(&self, value: &[u8]) -> Key {
+        self.key_in(crate::policy::HEADER, value)
+    }
+
+    /// The key that [`KeyBy::Path`](crate::KeyBy::Path) gives to a request for this path.
+    #[must_use]
+    pub fn path_key(&self, path: &str) -> Key {
+        self.key_in(crate::policy::PATH, path.as_bytes())
+    }
+
     /// The key of a text that is of another kind than other texts.
     pub(crate) fn key_in(&self, domain: u8, text: &[u8]) -> Key {
         self.shared.hasher.text(domain, text)

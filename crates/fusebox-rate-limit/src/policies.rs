@@ -9,6 +9,7 @@ use http::HeaderValue;
 
 use crate::config::{Algorithm, Policy};
 use crate::engine::steady::Steady;
+use crate::policy::KeyBy;
 use crate::store::MOST_POLICIES;
 use crate::{Quota, QuotaError, headers, refusal};
 
@@ -17,6 +18,8 @@ use crate::{Quota, QuotaError, headers, refusal};
 pub(crate) struct Policies {
     name: Name,
     policies: Box<[Known]>,
+    /// What each policy counts under, where that is not what the layer says.
+    keys: Box<[Option<KeyBy>]>,
     /// The problem document for each set of violated policies, written once: names do not change.
     problems: Box<[Bytes]>,
     /// What [`field`](Self::field) says as long as no quota was changed.
@@ -54,6 +57,7 @@ impl Policies {
         let mut told = Self {
             name: name.clone(),
             policies: policies.iter().map(known).collect(),
+            keys: policies.iter().map(|policy| policy.key.clone()).collect(),
             problems: (0..sets).map(|set| refusal::problem(named(set))).collect(),
             field: None,
             changed: AtomicBool::new(false),
@@ -77,6 +81,11 @@ impl Policies {
             .get(usize::from(violated))
             .cloned()
             .unwrap_or_default()
+    }
+
+    /// What each policy counts under where that is not what the layer says; `None` if the layer says it of all.
+    pub(crate) fn own_keys(&self) -> Option<&[Option<KeyBy>]> {
+        self.keys.iter().any(Option::is_some).then_some(&*self.keys)
     }
 
     pub(crate) const fn name(&self) -> &Name {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use fusebox_core::Outcome;
-use fusebox_http::identity::IdentityResolver;
+use fusebox_http::identity::{IdentityKey, IdentityResolver};
 use http::{Extensions, HeaderMap, HeaderName, Method, Request, StatusCode, Uri};
 
 use crate::store::Key;
@@ -80,18 +80,15 @@ pub enum KeyBy {
 }
 
 /// Texts of different kinds have different keys.
-const HEADER: u8 = 1;
-const PATH: u8 = 2;
+pub(crate) const HEADER: u8 = 1;
+pub(crate) const PATH: u8 = 2;
 
 impl KeyBy {
     /// The key of a request; `None` where it takes [`find`](Self::find) to tell, or to tell why there is none.
     #[inline(always)]
     pub(crate) fn at_a_glance(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<Key> {
         match self {
-            Self::Client(resolver) => {
-                let key = resolver.key(headers, extensions)?;
-                Some(Key::from_bits(key.to_bits()))
-            }
+            Self::Client(resolver) => resolver.key(headers, extensions).map(Key::from),
             _ => None,
         }
     }
@@ -103,7 +100,7 @@ impl KeyBy {
     ) -> Found {
         match self {
             Self::Client(resolver) => match resolver.resolve(head.headers, head.extensions) {
-                Ok(Some(client)) => Found::Key(Key::from_bits(client.key().to_bits())),
+                Ok(Some(client)) => Found::Key(client.key().into()),
                 Ok(None) => Found::Exempt,
                 Err(_) => Found::Unidentified,
             },
@@ -111,15 +108,23 @@ impl KeyBy {
                 let mut values = head.headers.get_all(name).iter();
                 match (values.next(), values.next()) {
                     (Some(value), None) if !value.is_empty() => {
-                        Found::Key(limiter.key_in(HEADER, value.as_bytes()))
+                        Found::Key(limiter.header_key(value.as_bytes()))
                     }
                     _ => Found::Unidentified,
                 }
             }
-            Self::Path => Found::Key(limiter.key_in(PATH, head.uri.path().as_bytes())),
+            Self::Path => Found::Key(limiter.path_key(head.uri.path())),
             Self::Shared => Found::Key(Key::SHARED),
             Self::Custom(key_of) => key_of.key_of(head),
         }
+    }
+}
+
+impl From<IdentityKey> for Key {
+    /// What [`KeyBy::Client`] counts the requests of this client under.
+    #[inline]
+    fn from(key: IdentityKey) -> Self {
+        Self::from_bits(key.to_bits())
     }
 }
 

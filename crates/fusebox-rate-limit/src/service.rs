@@ -13,13 +13,13 @@ use tower_service::Service;
 use crate::Tier;
 use crate::body::ResponseBody;
 use crate::call::Call;
+use crate::charge::{Charge, Charged};
 use crate::future::{Parked, Refused, ResponseFuture, Rest, State};
 use crate::layer::Rules;
 use crate::limiter::RateLimiter;
-use crate::policy::{Found, Head};
+use crate::policy::Head;
 use crate::store::{
-    Act, Answer, Decision, Key, Keys, MOST_POLICIES, MemoryStore, Question, QuotaStore, Standing,
-    StoreError, Verdict,
+    Answer, Decision, MOST_POLICIES, MemoryStore, QuotaStore, Standing, StoreError, Verdict,
 };
 
 /// An HTTP service behind a rate limit. See [`RateLimitLayer`](crate::RateLimitLayer).
@@ -27,15 +27,6 @@ pub struct RateLimit<S, St = MemoryStore> {
     inner: S,
     limiter: RateLimiter<St>,
     rules: Arc<Rules>,
-}
-
-/// What a request is charged: to whom, by whose policies, how much.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Charge {
-    pub(crate) at: Timestamp,
-    pub(crate) tier: Tier,
-    pub(crate) key: Key,
-    pub(crate) cost: u64,
 }
 
 /// What becomes of a request.
@@ -102,7 +93,7 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
     /// The charge, as far as it is known already.
     #[inline(always)]
     fn admit_at_once<R>(&self, request: &Request<R>) -> Result<Call<St>, Option<Charge>> {
-        if !self.rules.are_usual() {
+        if !self.rules.usual {
             cold_path();
             return Err(None);
         }
@@ -123,7 +114,7 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
             Err(Some(Charge {
                 at,
                 tier: Tier(0),
-                key,
+                to: Charged::One(key),
                 cost,
             }))
         }
@@ -277,7 +268,7 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
             rules: self.rules.clone(),
             standings,
         };
-        let over = matches!(state, State::Running { .. }) && self.rules.are_usual();
+        let over = matches!(state, State::Running { .. }) && self.rules.usual;
         ResponseFuture {
             rest: (!over).then(rest),
             state,
@@ -319,61 +310,6 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
 }
 
 impl Rules {
-    /// Whether every request costs the same, is in the same tier, and is told nothing.
-    #[inline]
-    const fn are_usual(&self) -> bool {
-        self.special.is_none() && !self.telling.anything()
-    }
-
-    /// What the request is charged; `None` if it is exempt, the time if nobody knows whom to charge.
-    #[inline]
-    fn charge<St: QuotaStore>(
-        &self,
-        head: &Head<'_>,
-        limiter: &RateLimiter<St>,
-    ) -> Result<Option<Charge>, Timestamp> {
-        let shared = &limiter.shared;
-        let (mut tier, mut cost) = (Tier(0), shared.cost);
-        if let Some(special) = &self.special {
-            if special.exempt_methods.contains(head.method)
-                || special.exempts.iter().any(|exempts| exempts(head))
-            {
-                return Ok(None);
-            }
-            if let Some(tier_of) = &special.tier {
-                tier = tier_of(head).unwrap_or_default();
-            }
-            if let Some(cost_of) = &special.cost {
-                cost = cost_of(head);
-            }
-        }
-        if cost == 0 {
-            return Ok(None);
-        }
-        match self.key.find(head, limiter) {
-            Found::Key(key) => Ok(Some(Charge {
-                at: shared.clock.now(),
-                tier,
-                key,
-                cost,
-            })),
-            Found::Exempt => Ok(None),
-            Found::Unidentified => Err(shared.clock.now()),
-        }
-    }
-
-    #[inline]
-    pub(crate) const fn question(&self, charge: &Charge) -> Question<'static> {
-        Question {
-            now: charge.at,
-            tier: charge.tier.0,
-            keys: Keys::One(charge.key),
-            cost: charge.cost,
-            act: Act::Spend,
-            detail: self.telling.anything(),
-        }
-    }
-
     /// What a verdict means for a request.
     #[inline(always)]
     pub(crate) fn fate<St: QuotaStore>(

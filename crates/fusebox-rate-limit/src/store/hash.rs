@@ -15,6 +15,9 @@ impl Key {
     /// One key for all: a quota that everyone shares.
     pub const SHARED: Self = Self(0);
 
+    /// Not a key: a policy whose key this is does not count the request at all (see [`Keys::Each`](super::Keys::Each)).
+    pub const UNCOUNTED: Self = Self(u128::MAX);
+
     /// A key of these bits. Equal bits share a quota.
     #[must_use]
     pub const fn from_bits(bits: u128) -> Self {

@@ -382,14 +382,14 @@ impl MemoryStore {
             Act::Spend => self.spend(tier, question),
             Act::Peek => self.peek(tier, question),
             Act::Penalise => {
-                for (policy, accounts) in tier.iter().enumerate() {
-                    accounts.penalise(&self.at(question, policy), question.cost);
+                for (_, accounts, at) in self.counting(tier, question) {
+                    accounts.penalise(&at, question.cost);
                 }
                 ADMITTED
             }
             Act::Refund { spent_at } => {
-                for (policy, accounts) in tier.iter().enumerate() {
-                    accounts.refund(&self.at(question, policy), spent_at, question.cost);
+                for (_, accounts, at) in self.counting(tier, question) {
+                    accounts.refund(&at, spent_at, question.cost);
                 }
                 ADMITTED
             }
@@ -409,18 +409,30 @@ impl MemoryStore {
         }
     }
 
+    /// The policies that count the question, and under which key.
+    fn counting<'a>(
+        &'a self,
+        tier: &'a [Accounts],
+        question: &'a Question<'_>,
+    ) -> impl Iterator<Item = (usize, &'a Accounts, At<'a>)> {
+        let policies = tier.iter().enumerate();
+        policies
+            .map(|(policy, accounts)| (policy, accounts, self.at(question, policy)))
+            .filter(|(_, _, at)| at.key != Key::UNCOUNTED)
+    }
+
     /// Asks all, spends nothing.
     fn peek(&self, tier: &[Accounts], question: &Question<'_>) -> Verdict {
         let mut verdict = ADMITTED;
-        for (policy, accounts) in tier.iter().enumerate() {
-            let said = accounts.spend(&self.at(question, policy), question.cost, false);
+        for (policy, accounts, at) in self.counting(tier, question) {
+            let said = accounts.spend(&at, question.cost, false);
             verdict = worst(verdict, said, policy);
         }
         verdict
     }
 
     fn spend(&self, tier: &[Accounts], question: &Question<'_>) -> Verdict {
-        if let [only] = tier {
+        if let ([only], Keys::One(_)) = (tier, question.keys) {
             let said = only.spend(&self.at(question, 0), question.cost, true);
             return worst(ADMITTED, said, 0);
         }
@@ -429,13 +441,14 @@ impl MemoryStore {
             return verdict;
         }
         verdict = ADMITTED;
-        for (policy, accounts) in tier.iter().enumerate() {
-            let said = accounts.spend(&self.at(question, policy), question.cost, true);
+        for (policy, accounts, at) in self.counting(tier, question) {
+            let said = accounts.spend(&at, question.cost, true);
             verdict = worst(verdict, said, policy);
             if !matches!(said, Said::Yes(_)) {
                 // Another thread was faster: what the policies before this one took goes back.
-                for (policy, accounts) in tier.iter().enumerate().take(policy) {
-                    accounts.refund(&self.at(question, policy), question.now, question.cost);
+                for (_, accounts, at) in self.counting(tier.get(..policy).unwrap_or(tier), question)
+                {
+                    accounts.refund(&at, question.now, question.cost);
                 }
                 return verdict;
             }

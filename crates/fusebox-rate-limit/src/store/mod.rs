@@ -42,7 +42,7 @@ pub enum Keys<'a> {
     /// The same for all policies of the tier.
     One(Key),
     /// One for each policy of the tier, in their order. Where there are too few, the last is
-    /// used for the rest.
+    /// used for the rest. A policy whose key is [`Key::UNCOUNTED`] has no say.
     Each(&'a [Key]),
 }
 
