@@ -29,7 +29,7 @@ use crate::engine::{STATE_MASK, Step};
 /// them. Which keys are taken for one is decided by a secret, so it cannot be brought about.
 ///
 /// # Many policies at once
-/// A request spends with all policies of its tier or with none. They are asked first, and only if all
+/// A request spends with all policies of its tier or with none. All but one are asked first, and only if all
 /// agree is anything spent; should another thread have been faster meanwhile, what was spent is given back
 /// at once. So no policy ever admits more than it has. A request of another key that shares *one* of
 /// the policies may, for the nanoseconds until then, find it more spent than it will turn out to be.
@@ -436,19 +436,32 @@ impl MemoryStore {
             let said = only.spend(&self.at(question, 0), question.cost, true);
             return worst(ADMITTED, said, 0);
         }
-        let mut verdict = self.peek(tier, question);
+        // All but the last are asked first, and the last one spends: it is asked and told at once. Only then do the
+        // others spend, which another thread may have made impossible meanwhile. What was spent goes back then.
+        let Some((last, others)) = tier.split_last() else {
+            return ADMITTED;
+        };
+        let mut verdict = self.peek(others, question);
+        let at = self.at(question, others.len());
+        if at.key != Key::UNCOUNTED {
+            let really = matches!(verdict.decision, Decision::Admitted { .. });
+            let said = last.spend(&at, question.cost, really);
+            verdict = worst(verdict, said, others.len());
+        }
         if !matches!(verdict.decision, Decision::Admitted { .. }) {
             return verdict;
         }
-        verdict = ADMITTED;
-        for (policy, accounts, at) in self.counting(tier, question) {
+        for (policy, accounts, at) in self.counting(others, question) {
             let said = accounts.spend(&at, question.cost, true);
             verdict = worst(verdict, said, policy);
             if !matches!(said, Said::Yes(_)) {
-                // Another thread was faster: what the policies before this one took goes back.
-                for (_, accounts, at) in self.counting(tier.get(..policy).unwrap_or(tier), question)
-                {
+                let spent = others.get(..policy).unwrap_or(others);
+                for (_, accounts, at) in self.counting(spent, question) {
                     accounts.refund(&at, question.now, question.cost);
+                }
+                let at = self.at(question, others.len());
+                if at.key != Key::UNCOUNTED {
+                    last.refund(&at, question.now, question.cost);
                 }
                 return verdict;
             }
