@@ -36,7 +36,7 @@ impl Heed {
 
     /// Hears what an answer says.
     pub(crate) fn hear(&self, status: StatusCode, headers: &HeaderMap, now: Timestamp) {
-        let after = told(status, headers);
+        let after = rest_asked(status, headers);
         if !after.is_zero() {
             let until = now + after.min(self.longest);
             self.until.fetch_max(until.as_nanos(), Ordering::Relaxed);
@@ -44,8 +44,26 @@ impl Heed {
     }
 }
 
-/// For how long an answer asks to be left alone.
-fn told(status: StatusCode, headers: &HeaderMap) -> Duration {
+/// For how long a server's answer asks to be left alone; zero if it does not. What [`heed`](crate::RateLimitLayer::heed)
+/// goes by, for clients that hold back by themselves.
+///
+/// The longest of `Retry-After` (RFC 9110, section 10.2.3; of a 429 or 503 only), the `t` of what has nothing left in a
+/// `RateLimit` field (draft-ietf-httpapi-ratelimit-headers-11), and `grpc-retry-pushback-ms` (gRFC A6). What cannot be
+/// read asks for nothing.
+///
+/// ```
+/// use std::time::Duration;
+/// use http::{HeaderMap, StatusCode};
+/// use fusebox_rate_limit::rest_asked;
+///
+/// let mut headers = HeaderMap::new();
+/// headers.insert("ratelimit", r#""burst";r=0;t=3, "daily";r=970;t=36000"#.parse().unwrap());
+/// assert_eq!(rest_asked(StatusCode::OK, &headers), Duration::from_secs(3));
+/// headers.insert("retry-after", "120".parse().unwrap());
+/// assert_eq!(rest_asked(StatusCode::TOO_MANY_REQUESTS, &headers), Duration::from_secs(120));
+/// ```
+#[must_use]
+pub fn rest_asked(status: StatusCode, headers: &HeaderMap) -> Duration {
     let refused = matches!(
         status,
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
@@ -81,38 +99,70 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     then.duration_since(now).ok()
 }
 
-/// When the first quota of a `RateLimit` field with nothing left is there again: the longest `t` of the items
-/// with `r=0`. Each byte is looked at a fixed number of times.
+/// When all is there again of which a `RateLimit` field says that nothing is left: the longest `t` of the items with
+/// `r=0`. A field that is no list of items with parameters (RFC 9651) is ignored as a whole, as the RFC wants it; blanks
+/// are taken where they do no harm. Each byte is looked at once.
 fn exhausted(field: &[u8]) -> Option<Duration> {
     let mut longest = None;
-    let mut quoted = false;
-    for item in field.split(|byte| {
-        quoted ^= *byte == b'"';
-        *byte == b',' && !quoted
-    }) {
-        // Names cannot be taken for parameters: what counts begins after the closing quote, if there is one.
-        let close = item
-            .iter()
-            .rposition(|byte| *byte == b'"')
-            .map_or(0, |at| at + 1);
-        let quotes = item.iter().filter(|byte| **byte == b'"').count();
-        if quotes % 2 == 1 {
-            // It does not close: malformed, to the end of the field.
-            break;
+    let mut rest = field.trim_ascii();
+    loop {
+        rest = bare(rest)?.1;
+        let (mut left, mut seconds) = (None, None);
+        while let [b';', after @ ..] = rest {
+            let (name, after) = name(after.trim_ascii_start())?;
+            let (value, after) = match after {
+                [b'=', after @ ..] => bare(after)?,
+                _ => (&[][..], after.trim_ascii_start()),
+            };
+            match name {
+                b"r" => left = number(value),
+                b"t" => seconds = number(value),
+                _ => {}
+            }
+            rest = after;
         }
-        let parameters = item.get(close..).unwrap_or_default();
-        let value = |name: &[u8]| {
-            parameters
-                .split(|byte| *byte == b';')
-                .find_map(|part| number(part.trim_ascii().strip_prefix(name)?))
-        };
-        if value(b"r=") == Some(0)
-            && let Some(seconds) = value(b"t=")
-        {
-            longest = longest.max(Some(Duration::from_secs(seconds)));
+        if left == Some(0) {
+            longest = longest.max(seconds);
+        }
+        match rest {
+            [] => return longest.map(Duration::from_secs),
+            [b',', after @ ..] => rest = after.trim_ascii_start(),
+            _ => return None,
         }
     }
-    longest
+}
+
+/// A bare item, and what follows it and its blanks. A string ends at its closing quote, anything else at a separator.
+fn bare(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = match text {
+        [b'"', string @ ..] => {
+            let mut escaped = false;
+            let close = string.iter().position(|byte| {
+                let closes = *byte == b'"' && !escaped;
+                escaped = *byte == b'\\' && !escaped;
+                closes
+            });
+            close? + 2
+        }
+        _ => text
+            .iter()
+            .position(|byte| matches!(byte, b';' | b',' | b'"' | b' ' | b'\t'))
+            .unwrap_or(text.len()),
+    };
+    let (item, after) = text.split_at_checked(end)?;
+    (!item.is_empty()).then_some((item, after.trim_ascii_start()))
+}
+
+/// The name of a parameter, and what follows it.
+fn name(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let is_name = |byte: &u8| {
+        byte.is_ascii_lowercase()
+            || byte.is_ascii_digit()
+            || matches!(byte, b'_' | b'-' | b'.' | b'*')
+    };
+    let end = text.iter().position(|byte| !is_name(byte));
+    let (name, after) = text.split_at_checked(end.unwrap_or(text.len()))?;
+    (!name.is_empty()).then_some((name, after))
 }
 
 /// Digits and nothing else; too many of them are as many as there can be.
@@ -138,7 +188,7 @@ mod tests {
         let fields = fields
             .iter()
             .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()));
-        told(StatusCode::from_u16(status).unwrap(), &fields.collect())
+        rest_asked(StatusCode::from_u16(status).unwrap(), &fields.collect())
     }
 
     #[test]
@@ -176,6 +226,17 @@ mod tests {
             (r#""burst";r=0"#, 0),
             (r#""burst";r=;t=5"#, 0),
             (r#"";,,;;"",""#, 0),
+            (r#""burst";r=0;pk=:cHsdsRa894==:;t=30"#, 30),
+            (r#""burst";r=0;x="a;t=9, b;r=0";t=30;y"#, 30),
+            (r#""a\"b;r=0;t=9,";r=0;t=30"#, 30),
+            (r#""a\\";r=0;t=30"#, 30),
+            (r#"burst;r=0;t=30"#, 30),
+            (r#""burst";r=0;t=30;t=40"#, 40),
+            // One that cannot be read, and the field is ignored.
+            (r#""burst";r=0;t=30, "daily" r=1"#, 0),
+            (r#""burst";r=0;t=30,"#, 0),
+            (r#""burst";r=0;t=30;"#, 0),
+            (r#""burst";R=0;t=30"#, 0),
         ] {
             assert_eq!(
                 heard(200, &[("ratelimit", field)]),

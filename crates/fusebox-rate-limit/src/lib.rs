@@ -101,6 +101,8 @@ pub use future::ResponseFuture;
 #[cfg(feature = "layer")]
 pub use headers::QuotaHeaders;
 #[cfg(feature = "layer")]
+pub use heed::rest_asked;
+#[cfg(feature = "layer")]
 pub use layer::RateLimitLayer;
 #[cfg(feature = "layer")]
 pub use limiter::{Ask, RateLimiter, Reservation, Tier};
