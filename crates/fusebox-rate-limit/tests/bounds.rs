@@ -310,9 +310,7 @@ proptest! {
                 }
                 Did::Refund(index) if !everything.is_empty() => {
                     let moment = everything.swap_remove(index.index(everything.len()));
-                    if now - moment < window {
-                        log.refund(&mut kept, Timestamp::from_nanos(moment), 1);
-                    }
+                    log.refund(&mut kept, at, Timestamp::from_nanos(moment), 1);
                 }
                 _ => {}
             }

@@ -261,6 +261,44 @@ fn a_key_that_shared_takes_what_was_spent_along() {
     );
 }
 
+#[test]
+fn what_time_has_given_back_is_not_given_back_again_to_those_who_share() {
+    let store = store(bucket(DAY, layout(1, Overflow::Share)));
+    let left = |nanos, key| {
+        let ask = question(nanos, key, Act::Peek);
+        let verdict = store.decide(&Question {
+            detail: true,
+            ..ask
+        });
+        verdict.standings.unwrap()[0].remaining
+    };
+    let late = 1_000;
+    assert!(passes(&store, SECOND, late));
+    let week = 7 * 86_400 * SECOND;
+    for key in 0..16 {
+        while passes(&store, week, key) {}
+    }
+    // Its place is gone. Somebody else is in its position.
+    let full = left(week, late);
+    let other = (2_000..3_000).find(|key| passes(&store, week, *key) && left(week, late) < full);
+    let other = other.unwrap();
+    while passes(&store, week, other) {}
+    let refund = |spent_at| {
+        let spent_at = Timestamp::from_nanos(spent_at);
+        let _ = store.decide(&question(week, late, Act::Refund { spent_at }));
+    };
+    // What it spent a week ago has come back a week ago.
+    refund(SECOND);
+    assert!(!passes(&store, week, other));
+    // What it spends among those who share, it can give back.
+    let soon = week + 8_700 * SECOND;
+    assert!(passes(&store, soon, late));
+    assert!(!passes(&store, soon, late));
+    let spent_at = Timestamp::from_nanos(soon);
+    let _ = store.decide(&question(soon, late, Act::Refund { spent_at }));
+    assert!(passes(&store, soon, late));
+}
+
 /// Floods a store of 100,000 keys with `keys` others, a spent client among them.
 fn flood(keys: u64) {
     let store = store(bucket(DAY, layout(100_000, Overflow::Share)));

@@ -235,8 +235,23 @@ impl Moment {
     /// Gives `cost` tokens back; a bucket does not get fuller than full.
     #[must_use]
     pub const fn refund(&self, state: u64, cost: u64) -> u64 {
-        let cost = cost.saturating_mul(self.unit);
-        self.owing(self.debt(state).saturating_sub(cost))
+        self.refund_ticks(state, cost.saturating_mul(self.unit))
+    }
+
+    /// As [`refund`](Self::refund), in ticks.
+    #[must_use]
+    pub const fn refund_ticks(&self, state: u64, ticks: u64) -> u64 {
+        self.owing(self.debt(state).saturating_sub(ticks))
+    }
+
+    /// How many ticks of `cost` tokens spent at that time have not come back by now, had nobody spent before; none if
+    /// the rate was changed since.
+    #[must_use]
+    pub fn outstanding(&self, cost: u64, spent_at: Timestamp) -> u64 {
+        match self.running.ticks_between(spent_at, self.now) {
+            Some(came) => cost.saturating_mul(self.unit).saturating_sub(came),
+            None => 0,
+        }
     }
 
     /// Takes `cost` tokens, whether or not the bucket has them; nobody can owe more than two

@@ -82,8 +82,11 @@ impl Log {
         Ok(())
     }
 
-    /// Takes back what was spent at that moment.
-    pub fn refund(&self, moments: &mut Vec<u64>, spent_at: Timestamp, cost: u64) {
+    /// Takes back what was spent at that moment, unless it has left the window by `now`.
+    pub fn refund(&self, moments: &mut Vec<u64>, now: Timestamp, spent_at: Timestamp, cost: u64) {
+        if now.as_nanos().saturating_sub(spent_at.as_nanos()) >= self.window {
+            return;
+        }
         for _ in 0..cost {
             // Spent at that moment or, had another thread been ahead, at the first later one.
             let at = moments.partition_point(|moment| *moment < spent_at.as_nanos());

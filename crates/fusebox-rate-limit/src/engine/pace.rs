@@ -89,6 +89,13 @@ impl Running {
         self.base.wrapping_add(high(elapsed, self.speed))
     }
 
+    /// How far the clock has come from `then` to `now`; `None` if its speed was another one then.
+    #[inline]
+    pub(super) fn ticks_between(&self, then: Timestamp, now: u64) -> Option<u64> {
+        let known = then.as_nanos() >= self.since;
+        known.then(|| now.wrapping_sub(self.ticks(then)))
+    }
+
     /// How long the clock takes for so many ticks: rounded up, so that nobody comes back too early.
     pub(super) fn duration(&self, ticks: u64) -> Duration {
         if ticks == 0 {

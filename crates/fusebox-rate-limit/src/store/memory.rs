@@ -136,7 +136,7 @@ impl Accounts {
                 let spent = table.update(at.place(0), rules, at.now, |moments| {
                     let spent = rules.spend(moments, at.now, cost);
                     if spent.is_ok() && !really {
-                        rules.refund(moments, at.now, cost);
+                        rules.refund(moments, at.now, at.now, cost);
                     }
                     spent
                 });
@@ -171,27 +171,41 @@ impl Accounts {
         };
     }
 
+    /// Gives back what was spent then.
+    ///
+    /// A key without a place has nothing to give back to, unless it has to share. There only what is its own to give
+    /// back may go back: what it had spent where it once had a place is paid back, or it would have that place still.
     fn refund(&self, at: &At<'_>, spent_at: Timestamp, cost: u64) {
-        // Where there is nothing to give back to, nothing is written.
-        let unless_idle = |idle: bool, after: u64| ((!idle).then_some(after), ());
-        let _ = match &self.0 {
+        match &self.0 {
             Kind::Bucket(rules, table) => {
-                let moment = rules.at(at.now);
-                table.update(at.place(0), &moment, |state| {
-                    unless_idle(moment.idle(state), moment.refund(state, cost))
-                })
+                let (place, moment) = (at.place(0), rules.at(at.now));
+                let refund = |state| (!moment.idle(state)).then(|| moment.refund(state, cost));
+                if !table.update_own(place, refund) {
+                    let outstanding = moment.outstanding(cost, spent_at);
+                    table.update_share(place, &moment, |state| {
+                        let owing = !moment.idle(state) && outstanding > 0;
+                        owing.then(|| moment.refund_ticks(state, outstanding))
+                    });
+                }
             }
             Kind::Window(rules, table) => {
                 let (now, then) = (rules.at(at.now), rules.at(spent_at));
-                table.update(at.place(parity(&then)), &now, |state| {
+                let place = at.place(parity(&then));
+                // A window that is not over keeps its place, and of one that is nothing is given back.
+                let refund = |state| {
                     let after = then.refund(state, cost);
-                    unless_idle(after == state, after)
-                })
+                    (after != state).then_some(after)
+                };
+                if !table.update_own(place, refund) {
+                    table.update_share(place, &now, refund);
+                }
             }
-            Kind::Log(rules, table) => table.update(at.place(0), rules, at.now, |moments| {
-                rules.refund(moments, spent_at, cost);
-            }),
-        };
+            Kind::Log(rules, table) => {
+                let _ = table.update(at.place(0), rules, at.now, |moments| {
+                    rules.refund(moments, at.now, spent_at, cost);
+                });
+            }
+        }
     }
 
     fn standing(&self, at: &At<'_>) -> Standing {

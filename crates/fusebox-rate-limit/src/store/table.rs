@@ -243,6 +243,35 @@ impl Table {
         self.look_further(hash, first, tag, aging, step)
     }
 
+    /// Brings the state of the key at `hash` one step further, if it has one of its own; says whether it has.
+    pub(crate) fn update_own(&self, hash: u64, step: impl Fn(u64) -> Option<u64>) -> bool {
+        let (first, tag) = (self.line(hash), tag(hash));
+        let mut step = |state| (step(state), ());
+        [first, self.other_line(hash, first)]
+            .into_iter()
+            .filter_map(|line| line.find(tag, way(hash)))
+            .any(|(word, seen)| advance(word, seen, tag, &mut step).is_some())
+    }
+
+    /// Brings the state of those one step further that the key at `hash` shares with, if it has to share.
+    pub(crate) fn update_share(
+        &self,
+        hash: u64,
+        aging: &impl Aging,
+        step: impl Fn(u64) -> Option<u64>,
+    ) {
+        let Some(share) = self.share(hash) else {
+            return;
+        };
+        let mut seen = share.load(Ordering::Acquire);
+        while let Some(state) = step(standing(seen, aging)) {
+            match swap(share, seen, USED | state) {
+                Ok(_) => return,
+                Err(now) => seen = now,
+            }
+        }
+    }
+
     /// A line by the upper bits of a hash.
     #[inline]
     fn line(&self, hash: u64) -> &Line {
