@@ -4,6 +4,19 @@
 //! holds the million alone: the least that anybody would have to do. Addresses are made on the way, the same for
 //! all cases, and what making them costs is taken off.
 //!
+//! # What the innocent of IPv6 cost
+//!
+//! More than the limit of 1.5, most of the time: 1.4 to 1.8, where IPv4 has 1.2 to 1.4. All of these wait for one line of
+//! memory, and the processor looks ahead for the next ones as far as its buffer of some 300 instructions reaches: so what
+//! is compared is 44 instructions in the `HashMap` with 76 for IPv4 and 93 for IPv6, of which 17 ask whether a
+//! block larger than a /48 is listed. Tried: one bit for such a block in as much room (an innocent in fifty was then
+//! looked up in vain: 1.84 to 2.0), filters of two thirds and of 60% of the size (no difference: what is saved in memory
+//! is lost to innocents that are not recognised), two words of one line instead of one word (107 instructions). Wide
+//! blocks in the word of the site, chosen by /32, would need no question of their own, and a provider with a thousand
+//! clients that are in would have all its customers looked up.
+//!
+//! # The longest prefix
+//!
 //! "A few tens of nanoseconds" for the longest prefix is taken as: no more than to find somebody in that `HashMap`.
 //! Both wait for memory, and how long that takes is the machine's to say.
 

@@ -43,7 +43,8 @@
 //!   in force.
 //! - **An operator**: [`Jail::ban`].
 //!
-//! IPv4 is judged by address, IPv6 by /64, and a /56 or /48 goes in when many of its /64 are in. Loopback, whatever
+//! IPv4 is judged by address, IPv6 by /64, and a /56 or /48 goes in when many of its /64 are in, or when its clients have
+//! many strikes together: who has a /48 has 65536 /64 to come back from. Loopback, whatever
 //! [`JailConfig::never`] and [`JailConfig::trusted_proxies`] name, and the trusted proxies of a layer's
 //! [resolver](BlackholeConfig::identity) can never go in, whoever asks, and no list that covers any of it is taken.
 //!
@@ -56,8 +57,8 @@
 //!
 //! # What it does not protect against
 //!
-//! - An attacker with more addresses than you have patience. Whoever never repeats an address never has two strikes;
-//!   limit what all clients together may cost (a bulkhead), not only what each may.
+//! - An attacker with more addresses than you have patience. Whoever never repeats an IPv4 address or IPv6 /48 never has
+//!   two strikes; limit what all clients together may cost (a bulkhead), not only what each may.
 //! - Spoofed packets: a strike takes a completed connection, but if your edge ends UDP (HTTP/3) or trusts a header, read
 //!   [`identity`](fusebox_http::identity) first.
 //! - Bans of bystanders. Many people share an IPv4 address behind a carrier's translator. Choose statuses and sentences

@@ -157,6 +157,66 @@ fn neighbours_take_their_56_and_48_in_with_them() {
     assert_eq!(cells.check(key("2001:db8:0:ffff::1"), at(100 + 700)), None);
 }
 
+/// Four strikes from each /64, then the next one: none of them ever goes in.
+#[test]
+fn an_attacker_that_changes_its_64_before_each_last_strike_goes_in_with_its_network() {
+    let cells = Cells::new(1_000, 1);
+    let strike_four_times = |subnet: u32, now| {
+        let client = key(&format!("2001:db8:0:{subnet:x}::1"));
+        (0..4).find_map(|_| match strike(&cells, client, now) {
+            Struck::Jailed { inmate, around } => Some((inmate.key.width(), inmate.cause, around)),
+            _ => None,
+        })
+    };
+    // Within one /56, 40 strikes.
+    let led_in: Vec<_> = (0..10)
+        .map(|subnet| strike_four_times(subnet, 1_000))
+        .collect();
+    assert!(led_in[..9].iter().all(Option::is_none));
+    assert_eq!(
+        led_in[9],
+        Some((Width::Net56, Cause::Neighbours, [None, None]))
+    );
+    assert!(cells.check(key("2001:db8:0:ff::1"), at(1_000)).is_some());
+    assert_eq!(cells.check(key("2001:db8:0:100::1"), at(1_000)), None);
+    // A new /56 each time: 120 in the /48, with the 40 from before.
+    let led_in: Vec<_> = (1..=20)
+        .map(|subnet| strike_four_times(subnet << 8, 1_010))
+        .collect();
+    assert!(led_in[..19].iter().all(Option::is_none));
+    assert_eq!(
+        led_in[19],
+        Some((Width::Net48, Cause::Neighbours, [None, None]))
+    );
+    assert!(cells.check(key("2001:db8:0:ffff::1"), at(1_010)).is_some());
+    assert_eq!(cells.check(key("2001:db8:1::1"), at(1_010)), None);
+}
+
+#[test]
+fn the_strikes_of_a_network_are_forgotten_and_may_be_left_uncounted() {
+    let cells = Cells::new(1_000, 1);
+    for round in 0..40_u32 {
+        let client = key(&format!("2001:db8:0:{round:x}::1"));
+        for _ in 0..4 {
+            // 16 in 900 seconds, which is more than a third beyond the find time.
+            let struck = strike(&cells, client, 1_000 + 225 * u64::from(round));
+            assert!(matches!(struck, Struck::Counted { .. }), "{struck:?}");
+        }
+    }
+    let rules = Rules {
+        terms: Terms::default().spread_strikes(None),
+        never: Never::default(),
+    };
+    let cells = Cells::new(1_000, 1);
+    for subnet in 0..100_u32 {
+        let client = key(&format!("2001:db8:0:{subnet:x}::1"));
+        for _ in 0..4 {
+            let struck = cells.strike(client, Cause::Waf, &rules, at(1_000), 0);
+            assert!(matches!(struck, Struck::Counted { .. }), "{struck:?}");
+        }
+    }
+}
+
 #[test]
 fn neighbours_that_are_out_again_do_not_count() {
     let cells = Cells::new(1_000, 1);

@@ -1,8 +1,8 @@
 //! Who is in: strikes, sentences, neighbours.
 //!
 //! All clients of one IPv6 /48 are in one block of the [`table`](super::table), and so are the sentences of that
-//! /48 and its /56: who is in among the neighbours is counted exactly, by a look at 32 words, and a site that owns a
-//! /48 cannot fill more than one block with its 65536 clients.
+//! /48 and its /56: who is in among the neighbours is counted exactly, by a look at 32 words, their strikes are summed in
+//! records of the networks, and a site that owns a /48 cannot fill more than one block with its 65536 clients.
 //!
 //! A full bucket gives up the record that is worth least, be it the newcomer's: nothing known before strikes,
 //! strikes before sentences, the sentence that ends soonest first. So strikes from ever new addresses push out one
@@ -57,11 +57,11 @@ pub enum Struck {
         /// Strikes that count against the client now.
         strikes: u32,
     },
-    /// It led in, and perhaps the networks around the client as well.
+    /// It led in.
     Jailed {
-        /// The client.
+        /// The client; or its /56 or /48, if it is by the strikes of all its clients together.
         inmate: Inmate,
-        /// Its /56 and its /48, where those went in with it.
+        /// The /56 and the /48 around that, where those went in with it.
         around: [Option<Inmate>; 2],
     },
     /// The client is in already, or a network around it is.
@@ -144,55 +144,72 @@ impl Cells {
             return Struck::AlreadyIn;
         }
         let led_in = record.strike(now, &rules.terms, cause, jitter);
-        if !writer.keep(key, record, at, &places, |record| {
+        let kept = writer.keep(key, record, at, &places, |record| {
             record.worth(now, &rules.terms)
-        }) {
-            return Struck::NoRoom;
-        }
-        if !led_in {
-            return Struck::Counted {
-                strikes: record.strikes(),
-            };
-        }
+        });
+        let led_in = kept && led_in;
         let neighbours = [
             (Width::Net56, rules.terms.neighbours_in_56),
             (Width::Net48, rules.terms.neighbours_in_48),
         ];
-        Struck::Jailed {
-            inmate: inmate(key, record),
-            around: neighbours.map(|(width, enough)| {
-                let network = key.widened(width)?;
-                self.widen(&writer, network, enough?, rules, now, jitter)
-            }),
+        let around = neighbours.map(|(width, enough)| {
+            let network = key.widened(width)?;
+            self.widen(&writer, network, enough?, led_in, rules, now, jitter)
+        });
+        match (led_in, around) {
+            (true, around) => Struck::Jailed {
+                inmate: inmate(key, record),
+                around,
+            },
+            (false, [Some(inmate), site]) => Struck::Jailed {
+                inmate,
+                around: [None, site],
+            },
+            (false, [None, Some(inmate)]) => Struck::Jailed {
+                inmate,
+                around: [None, None],
+            },
+            (false, [None, None]) if kept => Struck::Counted {
+                strikes: record.strikes(),
+            },
+            (false, [None, None]) => Struck::NoRoom,
         }
     }
 
-    /// Sends in a network if so many of its clients are in.
+    /// Counts a strike against the network around a client. Sends it in if so many of its clients are in, or if all of
+    /// them together have as many strikes as that.
+    #[expect(clippy::too_many_arguments, reason = "one decision, in two halves")]
     fn widen(
         &self,
         writer: &Writer<'_>,
         network: Key,
         enough: u16,
+        led_in: bool,
         rules: &Rules,
         now: u32,
         jitter: u32,
     ) -> Option<Inmate> {
-        // In the block of its clients, and under their tag.
-        let places = self.0.places(network);
-        if rules.forbid(network) || clients_in(writer, network, &places, now) < usize::from(enough)
-        {
+        if rules.forbid(network) {
             return None;
         }
+        // In the block of its clients, and under their tag.
+        let places = self.0.places(network);
         let (at, mut record) = known(writer.find(network, &places), network);
         if record.is_in(now) {
             return None;
         }
-        record.sentence(now, &rules.terms, Cause::Neighbours, jitter);
-        writer
-            .keep(network, record, at, &places, |record| {
-                record.worth(now, &rules.terms)
-            })
-            .then(|| inmate(network, record))
+        let strikes = rules.terms.network_strikes(enough);
+        let goes_in = strikes.is_some_and(|most| record.count(now, &rules.terms) >= most)
+            || led_in && clients_in(writer, network, &places, now) >= usize::from(enough);
+        if goes_in {
+            record.sentence(now, &rules.terms, Cause::Neighbours, jitter);
+        } else if strikes.is_none() {
+            return None;
+        }
+        let kept = writer.keep(network, record, at, &places, |record| {
+            record.worth(now, &rules.terms)
+        });
+        (goes_in && kept).then(|| inmate(network, record))
     }
 
     /// Sends a client in until then, whatever its strikes; one that is in for longer stays for as long as it was.

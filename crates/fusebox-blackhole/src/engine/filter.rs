@@ -1,14 +1,18 @@
-//! Answers "surely not" for the innocent, out of one cache line.
+//! Answers "surely not" for the innocent, out of one word.
 //!
-//! A blocked Bloom filter (Putze, Sanders, Singler, "Cache-, Hash- and Space-Efficient Bloom Filters", WEA 2007). Who
-//! is in and what is listed are asked for together, so they are in one filter: two would be two cache misses. The
-//! line is chosen by the *site* (an IPv4 /24, an IPv6 /48); in it are clients, and sites that are in or listed whole.
-//! Blocks larger than a site are few: a bitmap of some kilobytes.
+//! A blocked Bloom filter (Putze, Sanders, Singler, "Cache-, Hash- and Space-Efficient Bloom Filters", WEA 2007) whose
+//! blocks are words. Who is in and what is listed are asked for together, so they are in one filter: two would be two
+//! cache misses. The word is chosen by the *site* (an IPv4 /24, an IPv6 /48); in it are clients, and sites that are in
+//! or listed whole: a site with many that are in fills its own word and leaves the others alone. Blocks larger than a
+//! site are few: a bitmap of some kilobytes.
+//!
+//! What it costs is memory that is waited for, and how many questions a processor waits for at once is a matter of how few
+//! instructions each has. So it is one word and not two of a line, and bitmaps are arrays of a known length.
 //!
 //! Less than one innocent in a hundred is not recognised, and is looked up exactly. Who comes out stays in the filter
 //! until it is built anew, and costs only that.
 //!
-//! There are two sets of lines. One is asked while the other is built, then they change places. A reader looks at the
+//! There are two sets of words. One is asked while the other is built, then they change places. A reader looks at the
 //! number of the set before and after, as at a sequence lock: it has no lock, no count of readers and no fence, whose
 //! price is that of the whole question. (An `Arc` that is swapped was tried: its read-modify-write for each question
 //! made that five times as slow, because no two questions overlap any more.)
@@ -23,20 +27,16 @@ use super::{
     network::Network,
 };
 
-/// Entries for each line: with three bits for each in one of eight words of 64, three innocents in a thousand are
-/// taken for a client that is in, and as many for one of a site that is. Each of them costs some ten others.
-const PER_LINE: usize = 24;
+/// Entries for each word: with three of its bits for each, three innocents in a thousand are taken for a client that is
+/// in, and as many for one of a site that is. Each of them costs some ten others.
+const PER_WORD: usize = 3;
 /// 256 MB. Past this the filter only gets worse, not larger.
-const MOST_LINES: usize = 1 << 22;
-const WORDS: usize = 8;
+const MOST_WORDS: usize = 1 << 25;
 /// One bit for each IPv4 /16. The model checker looks at every word, and at no list.
-const WIDE_V4: usize = if cfg!(fusebox_loom) {
-    1
-} else {
-    (1 << 16) / 64
-};
-/// The logarithm of the words for IPv6 /32, least and most: 2 KB is plenty for the hundred that Spamhaus lists.
-const WIDE_V6: (u32, u32) = if cfg!(fusebox_loom) { (1, 1) } else { (8, 14) };
+const WIDE_V4: usize = if cfg!(fusebox_loom) { 1 } else { 1 << 10 };
+/// The logarithm of the words for IPv6 /32, 64 KB: thirty thousand of them, of which Spamhaus lists a hundred, and one
+/// innocent in a hundred is looked up in vain.
+const WIDE_V6: u32 = if cfg!(fusebox_loom) { 0 } else { 13 };
 
 /// As many IPv6 /32 of one block as are told apart: a /18. Nobody lists more.
 const MOST_WIDE: u64 = 1 << 14;
@@ -45,25 +45,19 @@ const MOST_WIDE: u64 = 1 << 14;
 pub(super) struct Filter {
     hasher: FixedState,
     wide_v6_factor: u64,
-    wide_v6_shift: u32,
     sets: [Set; 2],
     /// The lowest bit says which set is asked.
     generation: AtomicU64,
 }
 
 struct Set {
-    lines: Box<[Line]>,
+    words: Box<[AtomicU64]>,
     /// IPv4 /16 in which a block of that size or larger is listed.
-    wide_v4: Box<[AtomicU64]>,
+    wide_v4: Box<[AtomicU64; WIDE_V4]>,
     /// Two bits in a word for each IPv6 /32 in which a block larger than a /48 is listed. With one bit for each, in as
     /// much room, one innocent in fifty was looked up where ten thousand such blocks were listed.
-    wide_v6: Box<[AtomicU64]>,
+    wide_v6: Box<[AtomicU64; 1 << WIDE_V6]>,
 }
-
-/// A line of the processor's cache, and not half of two.
-#[derive(Default)]
-#[repr(align(64))]
-struct Line([AtomicU64; WORDS]);
 
 /// A set that is being built.
 pub(super) struct Building<'f> {
@@ -74,24 +68,20 @@ pub(super) struct Building<'f> {
 impl Filter {
     /// An empty filter with room for so many clients and blocks.
     pub(super) fn new(room: usize, seed: u64) -> Self {
-        let lines = room.div_ceil(PER_LINE).clamp(1, MOST_LINES);
-        // Sixteen bits for each, if one record in sixty-four is so wide.
-        let wide_v6 = (room / 256).next_power_of_two().trailing_zeros();
-        let wide_v6 = wide_v6.clamp(WIDE_V6.0, WIDE_V6.1);
+        let words = room.div_ceil(PER_WORD).clamp(1, MOST_WORDS);
         let hasher = FixedState::with_seed(seed);
         Self {
             // Odd, so that it loses nothing.
             wide_v6_factor: hasher.hash_one(seed) | 1,
-            wide_v6_shift: 64 - wide_v6,
             hasher,
-            sets: [(); 2].map(|()| Set::new(lines, 1 << wide_v6)),
+            sets: [(); 2].map(|()| Set::new(words)),
             generation: AtomicU64::new(0),
         }
     }
 
     /// How many clients and blocks it has room for.
     pub(super) fn room(&self) -> usize {
-        self.set(0).lines.len() * PER_LINE
+        self.set(0).words.len() * PER_WORD
     }
 
     pub(super) fn memory(&self) -> usize {
@@ -127,8 +117,9 @@ impl Filter {
         let (site, client) = (self.hasher.hash_one(site), self.hasher.hash_one(client));
         let before = self.generation.load(Ordering::Acquire);
         let set = self.set(before);
-        let line = set.line(site);
-        let known = line.has(site) | line.has(client) | wide(set);
+        let word = set.word(site).load(Ordering::Acquire);
+        let (site, client) = (bits(site), bits(client));
+        let known = (word & site == site) | (word & client == client) | wide(set);
         // Who sees a word of a set that is being built anew sees, through its acquiring load, that the sets have
         // changed places since; then nothing is certain.
         known | (self.generation.load(Ordering::Relaxed) != before)
@@ -167,10 +158,13 @@ impl Filter {
     fn add_to(&self, set: &Set, key: Key) {
         let (bits, width) = key.parts();
         let (site, client) = self.hashes(bits);
-        set.line(site).add(match width {
-            Width::Client => client,
-            Width::Net56 | Width::Net48 => site,
-        });
+        set.add(
+            site,
+            match width {
+                Width::Client => client,
+                Width::Net56 | Width::Net48 => site,
+            },
+        );
     }
 
     /// The hashes of a client's site and of the client. Keys are 64 bits, IPv4 in the lower half.
@@ -185,14 +179,12 @@ impl Filter {
     /// A word, and two bits of it, for an IPv6 /32: by one multiplication (Dietzfelbinger and others, "A Reliable
     /// Randomized Algorithm for the Closest-Pair Problem", 1997), which is enough where only lists go in.
     #[inline]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "at most fourteen bits are left"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "thirteen bits are left")]
     const fn wide_v6(&self, block: u64) -> (usize, u64) {
         let hash = block.wrapping_mul(self.wide_v6_factor);
         let mask = 1 << ((hash >> 38) & 63) | 1 << ((hash >> 44) & 63);
-        ((hash >> self.wide_v6_shift) as usize, mask)
+        // Twice, for where no bit is left: 64 would be too far.
+        ((hash >> 32 >> (32 - WIDE_V6)) as usize, mask)
     }
 }
 
@@ -224,7 +216,7 @@ impl Building<'_> {
                 let block = (first & 0xffff_ffff) >> 16;
                 (block..block + (1 << (16 - prefix))).for_each(|block| {
                     let (word, mask) = wide_v4(block);
-                    put(&set.wide_v4, word, mask);
+                    put(&*set.wide_v4, word, mask);
                 });
             }
             (false, 64..) => self.clients(first, 1),
@@ -240,7 +232,7 @@ impl Building<'_> {
                 } else {
                     (block..block + blocks).for_each(|block| {
                         let (word, mask) = self.filter.wide_v6(block);
-                        put(&set.wide_v6, word, mask);
+                        put(&*set.wide_v6, word, mask);
                     });
                 }
             }
@@ -250,14 +242,14 @@ impl Building<'_> {
     fn clients(&self, first: u64, count: u64) {
         for client in first..first + count {
             let (site, client) = self.filter.hashes(client);
-            self.set.line(site).add(client);
+            self.set.add(site, client);
         }
     }
 
     fn sites(&self, first: u64, count: u64) {
         for site in first..first + count {
             let site = self.filter.hasher.hash_one(site);
-            self.set.line(site).add(site);
+            self.set.add(site, site);
         }
     }
 }
@@ -276,60 +268,52 @@ const fn first_client(network: Network) -> u64 {
 }
 
 impl Set {
-    fn new(lines: usize, wide_v6: usize) -> Self {
-        let words = |count| (0..count).map(|_| AtomicU64::new(0)).collect();
+    fn new(words: usize) -> Self {
         Self {
-            lines: (0..lines).map(|_| Line::default()).collect(),
-            wide_v4: words(WIDE_V4),
-            wide_v6: words(wide_v6),
+            words: (0..words).map(|_| AtomicU64::new(0)).collect(),
+            wide_v4: zeroes(),
+            wide_v6: zeroes(),
         }
     }
 
     fn clear(&self) {
-        let lines = self.lines.iter().flat_map(|line| &line.0);
-        for word in lines.chain(&self.wide_v4).chain(&self.wide_v6) {
+        let words = self.words.iter().chain(&*self.wide_v4);
+        for word in words.chain(&*self.wide_v6) {
             word.store(0, Ordering::Release);
         }
     }
 
+    /// The word of a site, by the upper half of its hash.
     #[inline]
     #[expect(
         clippy::indexing_slicing,
         reason = "a fraction of the length is less than the length"
     )]
-    fn line(&self, hash: u64) -> &Line {
-        &self.lines[(((hash >> 32) * self.lines.len() as u64) >> 32) as usize]
+    fn word(&self, site: u64) -> &AtomicU64 {
+        &self.words[(((site >> 32) * self.words.len() as u64) >> 32) as usize]
+    }
+
+    fn add(&self, site: u64, hash: u64) {
+        self.word(site).fetch_or(bits(hash), Ordering::AcqRel);
     }
 
     fn memory(&self) -> usize {
-        size_of_val(&*self.lines) + size_of_val(&*self.wide_v4) + size_of_val(&*self.wide_v6)
+        size_of_val(&*self.words) + size_of_val(&*self.wide_v4) + size_of_val(&*self.wide_v6)
     }
 }
 
-impl Line {
-    #[inline]
-    #[expect(clippy::indexing_slicing, reason = "a remainder of the length")]
-    fn has(&self, hash: u64) -> bool {
-        let (word, mask) = bits(hash);
-        self.0[word].load(Ordering::Acquire) & mask == mask
-    }
-
-    #[expect(clippy::indexing_slicing, reason = "a remainder of the length")]
-    fn add(&self, hash: u64) {
-        let (word, mask) = bits(hash);
-        self.0[word].fetch_or(mask, Ordering::AcqRel);
-    }
-}
-
-/// A word, and three bits of it, by the lower half of a hash: the upper half chooses the line.
+/// Three bits of a word, by the lower half of a hash.
 #[inline]
-const fn bits(hash: u64) -> (usize, u64) {
-    let mask = 1 << (hash & 63) | 1 << ((hash >> 6) & 63) | 1 << ((hash >> 12) & 63);
-    ((hash >> 18) as usize % WORDS, mask)
+const fn bits(hash: u64) -> u64 {
+    1 << (hash & 63) | 1 << ((hash >> 6) & 63) | 1 << ((hash >> 12) & 63)
+}
+
+fn zeroes<const N: usize>() -> Box<[AtomicU64; N]> {
+    Box::new(std::array::from_fn(|_| AtomicU64::new(0)))
 }
 
 #[inline]
-fn has(words: &[AtomicU64], word: usize, mask: u64) -> bool {
+fn has<const N: usize>(words: &[AtomicU64; N], word: usize, mask: u64) -> bool {
     words
         .get(word)
         .is_some_and(|word| word.load(Ordering::Acquire) & mask == mask)
@@ -442,7 +426,12 @@ mod tests {
             (0..100_000_u32).filter(|number| filter.may_know_v4(0xc100_0000 + number * 251));
         let taken = innocents.count();
         assert!(taken < 1_000, "{taken} of 100000");
-        assert!(filter.memory() < 6 * 42_000, "{}", filter.memory());
+        let bitmaps = 2 * 8 * (WIDE_V4 + (1 << WIDE_V6));
+        assert!(
+            filter.memory() < 6 * 42_000 + bitmaps,
+            "{}",
+            filter.memory()
+        );
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::{fmt, time::Duration};
 const MOST_STRIKES: u8 = 63;
 /// The find time is counted in this many parts besides the one that is running.
 const PARTS: u32 = 7;
+/// The most strikes that a network is sent in for: a record has twelve bits for each part of the find time.
+const MOST_NETWORK_STRIKES: u32 = 4_095;
 /// Ten years. Times are kept as 32-bit seconds of a monotonic clock; far enough below that nothing overflows.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// Where there are this many relapses, doubling has reached any cap.
@@ -16,7 +18,8 @@ const MOST_NEIGHBOURS: u16 = 64;
 /// How many strikes lead in, how long a sentence lasts, and when all is forgiven.
 ///
 /// The default: 5 strikes within 10 minutes; 10 minutes, doubling with each relapse up to one week; one relapse
-/// forgiven for each day of good behaviour; an IPv6 /56 goes in with 4 of its /64, a /48 with 12.
+/// forgiven for each day of good behaviour; an IPv6 /56 goes in with 4 of its /64, a /48 with 12, or with 40 and 120
+/// strikes by whomever of theirs.
 ///
 /// ```
 /// use std::time::Duration;
@@ -39,6 +42,7 @@ pub struct Terms {
     pub(super) jitter_percent: u8,
     pub(super) neighbours_in_56: Option<u16>,
     pub(super) neighbours_in_48: Option<u16>,
+    pub(super) spread_strikes: Option<u8>,
 }
 
 impl Default for Terms {
@@ -52,6 +56,7 @@ impl Default for Terms {
             jitter_percent: 10,
             neighbours_in_56: Some(4),
             neighbours_in_48: Some(12),
+            spread_strikes: Some(2),
         }
     }
 }
@@ -115,6 +120,18 @@ impl Terms {
         self
     }
 
+    /// A network goes in as well when its clients together have this many times the strikes that would have sent so many
+    /// neighbours in: with the defaults 2 × 5 × 4 = 40 for a /56 and 2 × 5 × 12 = 120 for a /48. Otherwise somebody who
+    /// has a whole network, and takes another /64 of it before each fifth strike, would never go in. `None` for never;
+    /// 1 to 100, and no network is let have more than 4095.
+    ///
+    /// Twice, because it is the weaker evidence: as many strangers who did little look the same.
+    #[must_use]
+    pub const fn spread_strikes(mut self, times: Option<u8>) -> Self {
+        self.spread_strikes = times;
+        self
+    }
+
     /// Looks for what cannot be meant.
     ///
     /// # Errors
@@ -166,13 +183,23 @@ impl Terms {
             }
             rest = tail;
         }
-        Ok(())
+        match self.spread_strikes {
+            Some(given) if given == 0 || given > 100 => Err(TermsError::Spread { given }),
+            _ => Ok(()),
+        }
     }
 
-    /// The length of one part of the find time: with the running part and seven before it, no strike within the
-    /// find time is missed.
-    pub(super) fn part(&self) -> u32 {
-        seconds(self.find_time).div_ceil(PARTS).max(1)
+    /// The length of one part of the find time, of so many: with the running part and those before it, no strike within
+    /// the find time is missed.
+    pub(super) fn part(&self, parts: u32) -> u32 {
+        seconds(self.find_time).div_ceil(parts.max(1)).max(1)
+    }
+
+    /// How many strikes of whomever send in a network that goes in with so many neighbours.
+    pub(super) fn network_strikes(&self, neighbours: u16) -> Option<u32> {
+        let strikes =
+            u32::from(self.spread_strikes?) * u32::from(self.max_strikes) * u32::from(neighbours);
+        Some(strikes.min(MOST_NETWORK_STRIKES))
     }
 
     /// The sentence after so many relapses. `jitter` is any number; its 32 bits are spread over the jitter's range.
@@ -224,6 +251,11 @@ pub enum TermsError {
         /// The longest.
         longest: Duration,
     },
+    /// `spread_strikes` is zero, or more than anybody means.
+    Spread {
+        /// What was given.
+        given: u8,
+    },
     /// A number of neighbours that is none, or more than can be counted on.
     Neighbours {
         /// Which setting.
@@ -244,6 +276,9 @@ impl fmt::Display for TermsError {
             }
             Self::Jitter { given } => {
                 write!(f, "jitter_percent: must be between 0 and 100, got {given}")
+            }
+            Self::Spread { given } => {
+                write!(f, "spread_strikes: must be between 1 and 100, got {given}")
             }
             Self::Time {
                 field,
@@ -304,6 +339,10 @@ mod tests {
             (
                 terms.neighbours_in_48(Some(1)),
                 "neighbours_in_48: must be between 2 and 64, got 1",
+            ),
+            (
+                terms.spread_strikes(Some(0)),
+                "spread_strikes: must be between 1 and 100, got 0",
             ),
         ] {
             assert_eq!(terms.check().unwrap_err().to_string(), message);
