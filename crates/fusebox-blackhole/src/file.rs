@@ -53,7 +53,12 @@ impl Calendar {
 
 pub(crate) fn write(path: &Path, inmates: &[Inmate], calendar: Calendar) -> io::Result<()> {
     let beside = path.with_added_extension("new");
-    let mut file = File::create(&beside)?;
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true);
+    // Addresses are personal data.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&beside)?;
     file.write_all(encode(inmates, calendar).as_bytes())?;
     // Before the rename: otherwise a crash can leave the new name on an empty file.
     file.sync_all()?;
@@ -220,6 +225,12 @@ mod tests {
             read(&path, calendar(0, 100)).unwrap(),
             (vec![inmate(2, 0, 9)], 0)
         );
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "nobody else reads it");
+        }
         assert_eq!(
             fs::read_dir(&folder).unwrap().count(),
             1,

@@ -27,6 +27,10 @@ use crate::{
     file::{self, Calendar},
 };
 
+/// The jail's clock begins here and not at zero, so that what was before a restart has times, too: sentences that ended a
+/// year ago and are still held against somebody would be rare.
+const PAST: Duration = Duration::from_secs(365 * 86_400);
+
 /// Who is in, since when, for how long and why; and how to change that while traffic flows.
 ///
 /// Cheap to clone; all clones are one jail. Give it to a [`BlackholeLayer`](crate::BlackholeLayer), to a
@@ -64,8 +68,9 @@ pub(crate) struct Inner {
     /// Jitter is a hash of the client and the time under it.
     jitter: RandomState,
     file: Option<std::path::PathBuf>,
-    /// One save at a time: they share the name of the file beside the file.
-    saving: Mutex<()>,
+    /// One save at a time: they share the name of the file beside the file. With what [`changes`](Self::changes) was at
+    /// the last one.
+    saving: Mutex<Option<u64>>,
     check_every: Duration,
     strikes: AtomicU64,
     sentences: AtomicU64,
@@ -129,14 +134,14 @@ impl Jail {
             reporter: Reporter::new(LayerKind::Blackhole, config.name, config.observers),
             jitter: RandomState::new(),
             file: config.file,
-            saving: Mutex::new(()),
+            saving: Mutex::new(None),
             check_every: config.check_every,
             strikes: AtomicU64::new(0),
             sentences: AtomicU64::new(0),
             changes: AtomicU64::new(0),
         };
         let jail = Self(Arc::new(inner));
-        let now = clock.now();
+        let now = jail.now();
         if !listed.is_empty() {
             jail.0.prison.set_lists(listed, now);
         }
@@ -152,7 +157,7 @@ impl Jail {
                 tracing::warn!(target: "fusebox", broken, "sentences that could not be read are left out");
             }
             let rules = jail.rules();
-            for inmate in inmates.into_iter().filter(|inmate| inmate.until > now) {
+            for inmate in inmates {
                 jail.0.prison.restore(inmate, &rules, now);
             }
         }
@@ -446,8 +451,9 @@ impl Jail {
         }
     }
 
-    /// Writes all sentences to the [file](JailConfig::file), if there is one: a new file that takes the old one's
-    /// place, so that one of them is always whole.
+    /// Writes all sentences to the [file](JailConfig::file), if there is one and anything has changed: a new file that
+    /// takes the old one's place, so that one of them is always whole. Past sentences are in it as well, until they are
+    /// forgiven: a restart is no amnesty.
     ///
     /// Blocks. Call it before the process ends; the [caretaker](Self::caretaker) calls it now and then.
     ///
@@ -457,11 +463,19 @@ impl Jail {
         let Some(path) = &self.0.file else {
             return Ok(());
         };
-        let _one_at_a_time = lock(&self.0.saving);
-        let now = self.now();
+        let mut saved = lock(&self.0.saving);
+        let changes = self.0.changes.load(Ordering::Acquire);
+        if *saved == Some(changes) && path.exists() {
+            return Ok(());
+        }
+        let (now, terms) = (self.now(), self.terms());
         let mut inmates = Vec::new();
-        self.0.prison.for_each(now, |inmate| inmates.push(inmate));
-        file::write(path, &inmates, Calendar::new(now, SystemTime::now()))
+        self.0
+            .prison
+            .for_each_known(&terms, now, |inmate| inmates.push(inmate));
+        file::write(path, &inmates, Calendar::new(now, SystemTime::now()))?;
+        *saved = Some(changes);
+        Ok(())
     }
 
     /// The terms in force.
@@ -571,7 +585,7 @@ impl Jail {
 
     #[inline]
     pub(crate) fn now(&self) -> Timestamp {
-        self.0.clock.now()
+        self.0.now()
     }
 
     /// Tells that a call was refused or is over.
@@ -596,6 +610,13 @@ impl WeakJail {
     }
 }
 
+impl Inner {
+    #[inline]
+    fn now(&self) -> Timestamp {
+        self.clock.now() + PAST
+    }
+}
+
 impl Live for Inner {
     fn layer(&self) -> LayerKind {
         LayerKind::Blackhole
@@ -606,7 +627,7 @@ impl Live for Inner {
     }
 
     fn snapshot(&self) -> Snapshot {
-        let now = self.clock.now();
+        let now = self.now();
         let (mut clients, mut networks) = (0, 0);
         self.prison
             .for_each(now, |inmate| match inmate.key.width() {
@@ -652,8 +673,7 @@ impl Live for Inner {
         self.mode.set(mode);
         self.changes.fetch_add(1, Ordering::Release);
         let change = Change::Mode { from, to: mode };
-        self.reporter
-            .report(self.clock.now(), EventKind::Change(change));
+        self.reporter.report(self.now(), EventKind::Change(change));
     }
 }
 

@@ -188,6 +188,60 @@ async fn sentences_survive_a_restart_and_a_torn_file() {
     assert!(open().list().is_empty());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_restart_is_no_amnesty() {
+    let folder = Folder::new("amnesty");
+    let terms = Terms::default().max_strikes(1).jitter_percent(0);
+    let open = || {
+        config()
+            .terms(terms)
+            .file(folder.file("jail"))
+            .build()
+            .unwrap()
+    };
+    let client = ip("192.0.2.7");
+    let minutes = |jail: &Jail| {
+        jail.strike_address(client, Cause::Waf);
+        let sentence = jail.why(client).unwrap();
+        sentence.remaining.unwrap().as_secs().div_ceil(60)
+    };
+    let first = open();
+    assert_eq!(minutes(&first), 10);
+    tokio::time::advance(Duration::from_secs(601)).await;
+    assert!(!first.holds(client));
+    first.save().unwrap();
+
+    let second = open();
+    assert!(!second.holds(client) && second.list().is_empty());
+    assert_eq!(minutes(&second), 20, "the second sentence");
+    tokio::time::advance(Duration::from_secs(1_201)).await;
+    // Half of the time for which one is forgiven, and the other half after the restart.
+    tokio::time::advance(Duration::from_secs(43_200)).await;
+    second.save().unwrap();
+    let third = open();
+    tokio::time::advance(Duration::from_secs(43_200)).await;
+    assert_eq!(minutes(&third), 20, "one of two is forgiven");
+}
+
+#[tokio::test]
+async fn the_file_is_written_only_if_anything_has_changed() {
+    let folder = Folder::new("unchanged");
+    let path = folder.file("jail");
+    let jail = config().file(&path).build().unwrap();
+    jail.ban(ip("192.0.2.7"), HOUR).unwrap();
+    jail.save().unwrap();
+    fs::write(&path, "somebody else's").unwrap();
+    jail.save().unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"somebody else's");
+    fs::remove_file(&path).unwrap();
+    jail.save().unwrap();
+    assert!(path.exists());
+    fs::write(&path, "").unwrap();
+    jail.unban(ip("192.0.2.7"));
+    jail.save().unwrap();
+    assert_ne!(fs::read(&path).unwrap(), b"");
+}
+
 #[tokio::test]
 async fn what_is_in_the_file_and_can_never_be_jailed_stays_out() {
     let folder = Folder::new("never");

@@ -231,7 +231,8 @@ impl Cells {
         })
     }
 
-    /// Puts back one that was in before a restart, with its history.
+    /// Puts back one that [`for_each_known`](Self::for_each_known) showed before a restart, be it that its sentence is
+    /// over by now.
     #[expect(clippy::must_use_candidate, reason = "called for its effect")]
     pub fn restore(&self, was: Inmate, rules: &Rules, now: Timestamp) -> Option<Inmate> {
         let until = seconds_up(was.until);
@@ -286,17 +287,36 @@ impl Cells {
 
     /// Shows everyone who is in, in no order. Each block is locked for as long as it takes to copy it, and nothing
     /// is locked while `show` runs.
-    pub fn for_each(&self, now: Timestamp, mut show: impl FnMut(Inmate)) {
+    pub fn for_each(&self, now: Timestamp, show: impl FnMut(Inmate)) {
         let now = seconds(now);
+        self.show(|record| record.is_in(now), show);
+    }
+
+    /// Shows everyone who is in, and everyone whose last sentence is over and not forgiven: `since` is then when it
+    /// ended, as `until` is.
+    pub fn for_each_known(&self, terms: &Terms, now: Timestamp, mut show: impl FnMut(Inmate)) {
+        let seconds = seconds(now);
+        let known =
+            |record: &Record| record.is_in(seconds) || record.relapses_now(seconds, terms) > 0;
+        self.show(known, |inmate| {
+            let since = match inmate.until > now {
+                true => inmate.since,
+                false => inmate.until,
+            };
+            show(Inmate { since, ..inmate });
+        });
+    }
+
+    fn show(&self, which: impl Fn(&Record) -> bool, mut show: impl FnMut(Inmate)) {
         for block in 0..self.0.blocks() {
-            let inside: Vec<_> = self
+            let chosen: Vec<_> = self
                 .0
                 .write(block)
                 .all()
-                .filter(|(_, _, record)| record.is_in(now))
+                .filter(|(_, _, record)| which(record))
                 .map(|(_, key, record)| inmate(key, record))
                 .collect();
-            inside.into_iter().for_each(&mut show);
+            chosen.into_iter().for_each(&mut show);
         }
     }
 }

@@ -18,6 +18,7 @@ use super::{
     lists::Lists,
     network::Network,
     record::Cause,
+    terms::Terms,
 };
 
 /// Who is in, and who is on a list. Shared by all threads; nothing on the way of the innocent is locked, or written to.
@@ -139,10 +140,12 @@ impl Prison {
         Some(inmate)
     }
 
-    /// Puts back one that was in before a restart; see [`Cells::restore`].
+    /// Puts back one that was known before a restart; see [`Cells::restore`].
     pub fn restore(&self, was: Inmate, rules: &Rules, now: Timestamp) -> Option<Inmate> {
         let inmate = self.cells.restore(was, rules, now)?;
-        self.note(was.key);
+        if inmate.until > now {
+            self.note(was.key);
+        }
         Some(inmate)
     }
 
@@ -199,6 +202,11 @@ impl Prison {
     /// Shows everyone who is in; see [`Cells::for_each`].
     pub fn for_each(&self, now: Timestamp, show: impl FnMut(Inmate)) {
         self.cells.for_each(now, show);
+    }
+
+    /// Shows everyone with a sentence, be it past, that counts; see [`Cells::for_each_known`].
+    pub fn for_each_known(&self, terms: &Terms, now: Timestamp, show: impl FnMut(Inmate)) {
+        self.cells.for_each_known(terms, now, show);
     }
 
     /// The most clients it can ever hold.

@@ -185,7 +185,7 @@ impl Record {
     }
 
     /// Relapses that are not forgiven yet.
-    fn relapses_now(&self, now: u32, terms: &Terms) -> u8 {
+    pub(super) fn relapses_now(&self, now: u32, terms: &Terms) -> u8 {
         let forgiven = now.saturating_sub(self.until) / terms.forgive_seconds();
         self.relapses
             .saturating_sub(u8::try_from(forgiven).unwrap_or(u8::MAX))
