@@ -14,7 +14,8 @@ use fusebox_core::{
 
 use crate::{
     BreakerBuilder, ConfigError, JudgeResult, Pass, RefusalsAreNeutral,
-    engine::{self, Circuit, Quorum, Refused, Settings, Shell, Ticket, Transition},
+    config::changes,
+    engine::{self, Circuit, Quorum, Refused, Shell, Ticket, Transition, Tunable},
     seat::{Seat, Seats},
 };
 
@@ -56,8 +57,7 @@ pub(crate) struct Shared {
     pub(crate) reporter: Arc<Reporter>,
     pub(crate) mode: Arc<ModeCell>,
     name: Name,
-    /// Whether somebody has to know of each call when it began. Then every call is one of the sample.
-    pub(crate) times_all: bool,
+    settings: Tunable,
     /// The state of the random numbers.
     chance: AtomicU64,
 }
@@ -77,16 +77,16 @@ impl Breaker {
     /// A circuit that may share counters, mode and the right to open with others of its family.
     pub(crate) fn assemble(
         name: Name,
-        settings: Settings,
+        settings: Tunable,
         reporter: Arc<Reporter>,
         mode: Arc<ModeCell>,
         shards: usize,
         quorum: Option<Arc<Quorum>>,
     ) -> Self {
-        let circuit = Circuit::new(settings, shards, quorum);
+        let circuit = Circuit::new(settings.clone(), shards, quorum);
         Self {
             seats: Arc::new(Seats::around(Arc::new(Shared {
-                times_all: circuit.times_calls() || reporter.is_observed(),
+                settings,
                 circuit,
                 clock: Clock::new(),
                 reporter,
@@ -283,11 +283,66 @@ impl Breaker {
         self.shared().set_mode(mode);
     }
 
+    /// Changes its settings to those of another builder, for all that is decided from now on. What it has
+    /// counted stays, and so does its state; a cool-down that has begun ends when it was to end.
+    ///
+    /// The builder's name, mode, observers and registration are not looked at. An observer hears of each number
+    /// that differs: shares in millionths, times in nanoseconds, 0 for what is off.
+    ///
+    /// # Errors
+    /// [`ConfigError`], and nothing is changed, when the settings make no sense, or when they differ in what is
+    /// fixed: [`window`](BreakerBuilder::window), [`hanging_calls`](BreakerBuilder::hanging_calls),
+    /// [`probes`](BreakerBuilder::probes) and [`probe_deadline`](BreakerBuilder::probe_deadline).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use fusebox_circuit_breaker::Breaker;
+    ///
+    /// let settings = || Breaker::builder("payments").probes(2);
+    /// let breaker = settings().build()?;
+    /// // The evening of a sale: it is to be more patient.
+    /// breaker.reconfigure(&settings().failure_ratio(0.8).consecutive_failures(50))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn reconfigure(&self, settings: &BreakerBuilder) -> Result<(), ConfigError> {
+        let shared = self.shared();
+        tune(
+            &shared.settings,
+            settings,
+            &shared.reporter,
+            shared.clock.now(),
+        )?;
+        self.seats.sample_next();
+        Ok(())
+    }
+
+    /// The next call from everywhere is one of the sample: there may be another reason to time all.
+    pub(crate) fn sample_next(&self) {
+        self.seats.sample_next();
+    }
+
     /// Its configured name.
     #[must_use]
     pub fn name(&self) -> &Name {
         &self.shared().name
     }
+}
+
+/// Changes settings, and tells of it.
+pub(crate) fn tune(
+    settings: &Tunable,
+    builder: &BreakerBuilder,
+    reporter: &Reporter,
+    now: Timestamp,
+) -> Result<(), ConfigError> {
+    let before = settings.get();
+    let after = builder.settings_instead_of(&before)?;
+    settings.set(after);
+    for (what, from, to) in changes(&before, &after) {
+        reporter.report(now, EventKind::Change(Change::Limit { what, from, to }));
+    }
+    Ok(())
 }
 
 impl BreakerBuilder {
@@ -304,7 +359,7 @@ impl BreakerBuilder {
         );
         let breaker = Breaker::assemble(
             self.name,
-            settings,
+            settings.into(),
             Arc::new(reporter),
             Arc::new(ModeCell::new(self.mode)),
             Seats::for_this_machine(),
@@ -332,6 +387,11 @@ impl Shared {
             engine::Verdict::Refused(_) => Ticket::in_spite(now),
         };
         Admission::Passed(Pass::new(seat.clone(), ticket, weight))
+    }
+
+    /// Whether somebody has to know of each call when it began. Then every call is one of the sample.
+    pub(crate) fn times_all(&self) -> bool {
+        self.circuit.times_calls() || self.reporter.listens()
     }
 
     /// Counters and latencies, with what the shards have counted by themselves.

@@ -124,6 +124,15 @@ pub enum ConfigError {
     },
     /// Every reason to open was turned off.
     NeverTrips,
+    /// Another value for what cannot be changed while calls are under way.
+    Fixed {
+        /// The setting.
+        field: &'static str,
+        /// The value it has.
+        built_with: String,
+        /// The value it was to have.
+        given: String,
+    },
 }
 
 impl std::fmt::Display for ConfigError {
@@ -151,6 +160,14 @@ impl std::fmt::Display for ConfigError {
             } => write!(
                 f,
                 "minimum_calls: must be at most the calls of the window ({window}), got {minimum_calls}"
+            ),
+            Self::Fixed {
+                field,
+                built_with,
+                given,
+            } => write!(
+                f,
+                "{field}: was built with {built_with} and cannot be changed, got {given}"
             ),
             Self::NeverTrips => f.write_str(
                 "failure_ratio, consecutive_failures, slow_calls, hanging_calls, cancelled: all are \
@@ -394,6 +411,29 @@ impl BreakerBuilder {
         }
     }
 
+    /// The settings, for a circuit that was built with others.
+    pub(crate) fn settings_instead_of(&self, before: &Settings) -> Result<Settings, ConfigError> {
+        let after = self.settings()?;
+        let texts = |settings: &Settings| {
+            [
+                ("window", window_text(settings.window)),
+                ("hanging_calls", hanging_text(settings.hanging)),
+                ("probes", settings.probes.to_string()),
+                ("probe_deadline", format!("{:?}", settings.probe_deadline)),
+            ]
+        };
+        for ((field, built_with), (_, given)) in texts(before).into_iter().zip(texts(&after)) {
+            if built_with != given {
+                return Err(ConfigError::Fixed {
+                    field,
+                    built_with,
+                    given,
+                });
+            }
+        }
+        Ok(after)
+    }
+
     fn checked_window(&self) -> Result<WindowSettings, ConfigError> {
         Ok(match self.window {
             Window::Time(length) => WindowSettings::Time {
@@ -489,6 +529,70 @@ impl BreakerBuilder {
             over: nanos(some_time("ramp", over)?),
         }))
     }
+}
+
+fn window_text(window: WindowSettings) -> String {
+    match window {
+        WindowSettings::Time { bucket } => {
+            format!("{:?}", Duration::from_nanos(bucket.saturating_mul(BUCKETS)))
+        }
+        WindowSettings::Count { calls } => format!("{calls} calls"),
+    }
+}
+
+fn hanging_text(hanging: Option<Hanging>) -> String {
+    hanging.map_or_else(
+        || "none".to_owned(),
+        |Hanging { calls, longer_than }| {
+            format!("{calls} for {:?}", Duration::from_nanos(longer_than))
+        },
+    )
+}
+
+/// What differs between two settings, as numbers: shares in millionths, times in nanoseconds, 0 for what is off.
+pub(crate) fn changes(
+    before: &Settings,
+    after: &Settings,
+) -> impl Iterator<Item = (&'static str, u64, u64)> {
+    numbers(before)
+        .into_iter()
+        .zip(numbers(after))
+        .filter(|(before, after)| before != after)
+        .map(|((what, from), (_, to))| (what, from, to))
+}
+
+fn numbers(settings: &Settings) -> [(&'static str, u64); 14] {
+    let share = |share: Option<Share>| share.map_or(0, |share| share.millionths().into());
+    let (first, most) = match settings.cool_down {
+        CoolDown::Fixed(length) => (nanos(length), nanos(length)),
+        CoolDown::Exponential { first, most, .. } => (nanos(first), nanos(most)),
+    };
+    let (ratio, probes) = match settings.closing {
+        Closing::Successes(enough) => (Share::new(1.0), enough),
+        Closing::Share { share, of } => (Some(share), of),
+    };
+    [
+        ("minimum_calls", settings.minimum_calls.into()),
+        ("failure_ratio", share(settings.failures)),
+        (
+            "consecutive_failures",
+            settings.consecutive.unwrap_or(0).into(),
+        ),
+        ("slow_calls", settings.slow.map_or(0, |slow| slow.at_least)),
+        (
+            "slow_calls.ratio",
+            share(settings.slow.map(|slow| slow.share)),
+        ),
+        ("throttled", settings.throttled as u64),
+        ("cancelled", settings.cancelled as u64),
+        ("cancelled.ratio", share(settings.cancellations)),
+        ("cool_down", first),
+        ("cool_down.most", most),
+        ("longest_retry_after", nanos(settings.longest_retry_after)),
+        ("close_after", probes.into()),
+        ("close_at_ratio", share(ratio)),
+        ("ramp", settings.ramp.map_or(0, |ramp| ramp.over)),
+    ]
 }
 
 fn ratio(field: &'static str, given: f64) -> Result<Share, ConfigError> {

@@ -6,7 +6,7 @@ use std::{
     },
 };
 
-use fusebox_core::{Reporter, Timestamp, stats::Sampler};
+use fusebox_core::{Timestamp, stats::Sampler};
 
 use crate::{breaker::Shared, engine::Shard};
 
@@ -30,8 +30,8 @@ pub(crate) struct Seats {
 pub(crate) struct Seat {
     shared: Arc<Shared>,
     shard: Arc<Shard>,
-    /// Whether every call from here is one of the sample.
-    all: bool,
+    /// Whether it is for threads that have no place yet. Every call from here is one of the sample.
+    nobodys: bool,
     sampler: Sampler,
 }
 
@@ -68,6 +68,11 @@ impl Seats {
         &self.shared
     }
 
+    /// The next call from every seat is one of the sample.
+    pub(crate) fn sample_next(&self) {
+        self.table.iter().for_each(|seat| seat.sampler.skip_none());
+    }
+
     /// The calling thread's.
     #[inline(always)]
     pub(crate) fn mine(&self) -> &Arc<Seat> {
@@ -81,8 +86,7 @@ impl Seat {
     fn new(shared: Arc<Shared>, number: usize) -> Self {
         Self {
             shard: shared.circuit.shard(number).clone(),
-            // Who sits there gets a place with the first call.
-            all: number == NOBODYS || shared.times_all,
+            nobodys: number == NOBODYS,
             sampler: Sampler::new(TIMED_PER_SECOND, MOST_UNTIMED),
             shared,
         }
@@ -108,7 +112,7 @@ impl Seat {
     pub(crate) fn sample(&self, now: Timestamp) -> u32 {
         take_place();
         // A sampler that takes no samples never begins to skip.
-        if self.all || Reporter::traces() {
+        if self.nobodys || self.shared.times_all() {
             1
         } else {
             self.sampler.take(now)

@@ -9,7 +9,7 @@ use super::{
     flights::Flights,
     leases::Leases,
     quorum::Quorum,
-    settings::Settings,
+    settings::Tunable,
     shard::Shard,
     state::{Phase, State},
     tally::Tally,
@@ -32,7 +32,7 @@ pub struct Circuit {
     pub(super) until: AtomicU64,
     /// When the ramp began.
     pub(super) ramping_since: AtomicU64,
-    pub(super) settings: Settings,
+    pub(super) settings: Tunable,
     window: Window,
     flights: Option<Flights>,
     pub(super) quorum: Option<Arc<Quorum>>,
@@ -54,7 +54,9 @@ pub(super) struct Hot {
 impl Circuit {
     /// A closed circuit whose calls come from `shards` threads, or groups of threads.
     #[must_use]
-    pub fn new(settings: Settings, shards: usize, quorum: Option<Arc<Quorum>>) -> Self {
+    pub fn new(settings: impl Into<Tunable>, shards: usize, quorum: Option<Arc<Quorum>>) -> Self {
+        let tunable = settings.into();
+        let settings = tunable.get();
         if let Some(quorum) = &quorum {
             quorum.join();
         }
@@ -73,7 +75,7 @@ impl Circuit {
                 leases: Leases::new(settings.probes, settings.probe_deadline),
                 cold: Mutex::new(Cold::default()),
             },
-            settings,
+            settings: tunable,
         }
     }
 
@@ -85,8 +87,8 @@ impl Circuit {
 
     /// Whether it needs to know when each call began.
     #[must_use]
-    pub const fn times_calls(&self) -> bool {
-        self.settings.slow.is_some() || self.flights.is_some()
+    pub fn times_calls(&self) -> bool {
+        self.flights.is_some() || self.settings.with(|settings| settings.slow.is_some())
     }
 
     /// The state as far as this thread has heard of it: where nothing is read that was written before it.
@@ -297,7 +299,8 @@ impl Circuit {
             let ran = self
                 .began(ticket)
                 .map_or(0, |began| nanos_between(began, now));
-            self.settings.class(end.outcome, ran)
+            self.settings
+                .with(|settings| settings.class(end.outcome, ran))
         };
         match class {
             // The share of cancelled calls is about traffic, not about a few probes.
@@ -319,11 +322,12 @@ impl Circuit {
         }
         // Of two threads whose failures only together are enough, at least one sees both.
         fence(Ordering::SeqCst);
-        let in_a_row = self
-            .settings
-            .consecutive
-            .is_some_and(|most| self.hot.row.get(generation) >= most);
-        if in_a_row || self.settings.too_bad(self.window.totals(state, now)) {
+        let too_bad = self.settings.with(|settings| {
+            let row = || self.hot.row.get(generation);
+            settings.consecutive.is_some_and(|most| row() >= most)
+                || settings.too_bad(self.window.totals(state, now))
+        });
+        if too_bad {
             self.trip(state, now, shell);
         }
     }
@@ -331,7 +335,8 @@ impl Circuit {
     /// Whether the ramp lets this call pass; `None` when it is over.
     fn ramp_lets_pass(&self, now: Timestamp) -> Option<bool> {
         let since = Timestamp::from_nanos(self.ramping_since.load(Ordering::Acquire));
-        let share = self.settings.ramp?.share_at(nanos_between(since, now))?;
+        let ramp = self.settings.with(|settings| settings.ramp)?;
+        let share = ramp.share_at(nanos_between(since, now))?;
         // Consecutive numbers spread by the golden ratio, as `Mode::enforces` does it.
         const GOLDEN_RATIO: u64 = 0x9E37_79B9_7F4A_7C15;
         let ticket = self.hot.ramp_tickets.fetch_add(1, Ordering::Relaxed);

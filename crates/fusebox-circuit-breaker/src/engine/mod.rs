@@ -27,7 +27,9 @@ mod window;
 pub use circuit::Circuit;
 pub use cool_down::CoolDown;
 pub use quorum::Quorum;
-pub use settings::{Closing, CountsAs, Hanging, Ramp, Settings, Share, Slow, WindowSettings};
+pub use settings::{
+    Closing, CountsAs, Hanging, Ramp, Settings, Share, Slow, Tunable, WindowSettings,
+};
 pub use shard::Shard;
 pub use state::{Phase, State};
 pub use ticket::{End, Refused, Ticket, Verdict};

@@ -19,7 +19,7 @@ use proptest::prelude::*;
 
 use super::{
     Circuit, Closing, CoolDown, CountsAs, End, Hanging, Ramp, Settings, Share, Shell, Slow, Ticket,
-    Transition, Verdict, WindowSettings,
+    Transition, Tunable, Verdict, WindowSettings,
 };
 
 /// Draws the same numbers for the machine and for the model.
@@ -76,6 +76,8 @@ struct Flying {
     answered: bool,
     judged: bool,
     probe: bool,
+    /// Whether the machine knows when it began.
+    timed: bool,
 }
 
 impl Model {
@@ -149,8 +151,9 @@ impl Model {
                 probe = true;
             }
             CircuitState::Closed => {
-                if let (Some(since), Some(ramp)) = (self.ramp_since, self.settings.ramp) {
-                    match ramp.share_at(now - since) {
+                if let Some(since) = self.ramp_since {
+                    let ramp = self.settings.ramp;
+                    match ramp.and_then(|ramp| ramp.share_at(now - since)) {
                         Some(share) => {
                             let ticket = self.ramp_tickets;
                             self.ramp_tickets += 1;
@@ -181,6 +184,7 @@ impl Model {
             answered: false,
             judged,
             probe,
+            timed: true,
         });
         Some(self.next_id)
     }
@@ -230,7 +234,8 @@ impl Model {
             let until = now + nanos(wish.min(self.settings.longest_retry_after));
             self.asked = self.asked.max(Some(until));
         }
-        let Some(kind) = self.kind(end, now - call.began) else {
+        let ran = if call.timed { now - call.began } else { 0 };
+        let Some(kind) = self.kind(end, ran) else {
             return;
         };
         if call.probe {
@@ -369,6 +374,7 @@ enum Step {
     ForceOpen,
     Disable,
     Reset,
+    Tune(Settings),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -397,6 +403,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::ForceOpen),
         1 => Just(Step::Disable),
         2 => Just(Step::Reset),
+        1 => settings().prop_map(Step::Tune),
     ];
     prop::collection::vec(step, 1..400)
 }
@@ -431,7 +438,7 @@ fn settings() -> impl Strategy<Value = Settings> {
         1..8_u32,
         prop::option::of(share.clone()),
         prop::option::of(1..6_u32),
-        prop::option::of((0..200_u64, share.clone())),
+        prop::option::of((1..200_u64, share.clone())),
         prop::option::of((1..4_u32, 1..300_u64)),
         prop::option::weighted(0.3, share.clone()),
     );
@@ -466,6 +473,7 @@ fn settings() -> impl Strategy<Value = Settings> {
 
 /// The machine and the model side by side.
 struct Pair {
+    tunable: Tunable,
     circuit: Circuit,
     shell: Dice,
     model: Model,
@@ -476,8 +484,10 @@ struct Pair {
 
 impl Pair {
     fn new(settings: Settings) -> Self {
+        let tunable = Tunable::from(settings);
         Self {
-            circuit: Circuit::new(settings, 3, None),
+            circuit: Circuit::new(tunable.clone(), 3, None),
+            tunable,
             shell: Dice::default(),
             model: Model::new(settings),
             now: 1,
@@ -520,6 +530,19 @@ impl Pair {
                 self.circuit.disable(&self.shell);
                 self.model.by_hand(CircuitState::Disabled);
             }
+            Step::Tune(settings) => {
+                // What is fixed stays.
+                let before = self.model.settings;
+                let settings = Settings {
+                    window: before.window,
+                    hanging: before.hanging,
+                    probes: before.probes,
+                    probe_deadline: before.probe_deadline,
+                    ..settings
+                };
+                self.tunable.set(settings);
+                self.model.settings = settings;
+            }
             Step::Reset => {
                 self.circuit.reset(&self.shell);
                 self.model.by_hand(CircuitState::Closed);
@@ -534,12 +557,17 @@ impl Pair {
             let untimed = !timed && !circuit.times_calls();
             untimed.then(|| circuit.admit_at_once()).flatten()
         };
-        let verdict = at_once().map_or_else(
+        let untimed = at_once();
+        let timed = untimed.is_none();
+        let verdict = untimed.map_or_else(
             || circuit.admit(circuit.shard(shard), now, shell),
             Verdict::Admitted,
         );
         match (verdict, self.model.admit(self.now)) {
-            (Verdict::Admitted(ticket), Some(id)) => self.tickets.push((id, shard, ticket)),
+            (Verdict::Admitted(ticket), Some(id)) => {
+                self.model.flying.last_mut().unwrap().timed = timed;
+                self.tickets.push((id, shard, ticket));
+            }
             (Verdict::Refused { .. }, None) => {}
             (verdict, model) => {
                 prop_assert!(false, "{:?} where the model says {:?}", verdict, model);

@@ -1,5 +1,6 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use fusebox_core::Outcome;
 
 use super::{
@@ -40,6 +41,37 @@ pub struct Settings {
     pub closing: Closing,
     /// How traffic comes back after closing.
     pub ramp: Option<Ramp>,
+}
+
+/// The settings of one circuit or of a family of them, which may be changed while calls are under way.
+///
+/// Not those that say what is remembered, and in what room: the window, the probes and which calls hang. A
+/// circuit reads them once, when it is made.
+#[derive(Clone, Debug)]
+pub struct Tunable(Arc<ArcSwap<Settings>>);
+
+impl Tunable {
+    /// The settings now.
+    #[must_use]
+    pub fn get(&self) -> Arc<Settings> {
+        self.0.load_full()
+    }
+
+    /// Other settings, for all that is decided from now on.
+    pub fn set(&self, settings: Settings) {
+        self.0.store(Arc::new(settings));
+    }
+
+    /// What comes of looking at the settings now.
+    pub(super) fn with<T>(&self, look: impl FnOnce(&Settings) -> T) -> T {
+        look(&self.0.load())
+    }
+}
+
+impl From<Settings> for Tunable {
+    fn from(settings: Settings) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(settings)))
+    }
 }
 
 /// Which calls the ratios are about.

@@ -88,7 +88,8 @@ impl Circuit {
             &mut cold.failed
         };
         *found = found.saturating_add(1);
-        let back = match self.settings.closing {
+        let closing = self.settings.with(|settings| settings.closing);
+        let back = match closing {
             Closing::Successes(_) if cold.failed > 0 => Some(false),
             Closing::Successes(enough) => (cold.succeeded >= enough).then_some(true),
             Closing::Share { share, of } => {
@@ -112,7 +113,8 @@ impl Circuit {
             return;
         };
         let state = ticket.state();
-        let until = now + wish.min(self.settings.longest_retry_after);
+        let longest = self.settings.with(|settings| settings.longest_retry_after);
+        let until = now + wish.min(longest);
         let mut cold = lock(&self.hot.cold);
         cold.asked = match cold.asked {
             Some((of, before)) if of == state.generation() => Some((of, before.max(until))),
@@ -161,7 +163,8 @@ impl Circuit {
         now: Timestamp,
         shell: &impl Shell,
     ) {
-        let length = self.settings.cool_down.length(cold.attempts, shell.draw());
+        let cool_down = self.settings.with(|settings| settings.cool_down);
+        let length = cool_down.length(cold.attempts, shell.draw());
         cold.attempts = cold.attempts.saturating_add(1);
         let mut until = now + Duration::from_nanos(length);
         if let Some((of, wish)) = cold.asked
@@ -182,7 +185,7 @@ impl Circuit {
         shell: &impl Shell,
     ) {
         self.leave_quorum(before);
-        let phase = if self.settings.ramp.is_some() {
+        let phase = if self.settings.with(|settings| settings.ramp.is_some()) {
             // Not yet back for good: the attempts are forgotten at the end of the ramp.
             self.ramping_since.store(now.as_nanos(), Ordering::Release);
             Phase::Ramping

@@ -14,7 +14,8 @@ use fusebox_core::{
 use super::slots::Slots;
 use crate::{
     Breaker, BreakerBuilder, ConfigError,
-    engine::{Quorum, Settings},
+    breaker::tune,
+    engine::{Quorum, Tunable},
     seat::Seats,
 };
 
@@ -57,7 +58,7 @@ impl<K> Clone for KeyedBreaker<K> {
 
 struct Family<K> {
     name: Name,
-    settings: Settings,
+    settings: Tunable,
     reporter: Arc<Reporter>,
     mode: Arc<ModeCell>,
     quorum: Option<Arc<Quorum>>,
@@ -130,7 +131,7 @@ impl KeyedBuilder {
             given if given > 100 => return too_large("open_at_most", given.into(), 100),
             _ => {}
         }
-        let settings = self.each.settings()?;
+        let settings = Tunable::from(self.each.settings()?);
         let name = self.each.name;
         let reporter = Arc::new(Reporter::new(
             LayerKind::CircuitBreaker,
@@ -142,7 +143,7 @@ impl KeyedBuilder {
             (self.open_at_most < 100).then(|| Arc::new(Quorum::new(u32::from(self.open_at_most))));
         let others = Breaker::assemble(
             name.clone(),
-            settings,
+            settings.clone(),
             reporter.clone(),
             mode.clone(),
             Seats::for_this_machine(),
@@ -235,6 +236,25 @@ impl<K> KeyedBreaker<K> {
     }
 }
 
+impl<K> KeyedBreaker<K> {
+    /// Changes the settings of all circuits; see [`Breaker::reconfigure`].
+    ///
+    /// # Errors
+    /// As [`Breaker::reconfigure`].
+    pub fn reconfigure(&self, settings: &BreakerBuilder) -> Result<(), ConfigError> {
+        let family = &self.family;
+        let now = family.clock.now();
+        tune(&family.settings, settings, &family.reporter, now)?;
+        for slots in &family.shards {
+            locked(slots)
+                .iter()
+                .for_each(|(_, each)| each.sample_next());
+        }
+        family.others.sample_next();
+        Ok(())
+    }
+}
+
 fn locked<K>(slots: &Mutex<Slots<K, Breaker>>) -> MutexGuard<'_, Slots<K, Breaker>> {
     // Nothing in there panics half-way; a hash of the user's might, before anything is changed.
     slots.lock().unwrap_or_else(PoisonError::into_inner)
@@ -267,7 +287,7 @@ impl<K: Hash> Family<K> {
     fn another(&self) -> Breaker {
         Breaker::assemble(
             self.name.clone(),
-            self.settings,
+            self.settings.clone(),
             self.reporter.clone(),
             self.mode.clone(),
             Seats::for_this_machine().min(2),

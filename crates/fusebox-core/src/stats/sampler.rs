@@ -135,6 +135,16 @@ impl Sampler {
         true
     }
 
+    /// The next call does not go by: somebody has a new reason to want it timed.
+    pub fn skip_none(&self) {
+        let left = self.skip.swap(0, Ordering::Relaxed);
+        let fewer = |skipped: u32| Some(skipped.saturating_sub(left));
+        // Always done: the closure never says no.
+        let _ = self
+            .skipped
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
+    }
+
     /// Takes a sample: a call that begins now. Says for how many it stands.
     pub fn take(&self, now: Timestamp) -> u32 {
         let weight = self.skipped.swap(0, Ordering::Relaxed) + 1;
@@ -261,6 +271,16 @@ mod tests {
             LATER + Duration::from_secs(60),
         );
         assert!(slow.len() >= 100 - MOST_SKIPPED as usize);
+    }
+
+    #[test]
+    fn a_new_reason_ends_the_skipping_and_changes_no_sum() {
+        let sampler = Sampler::default();
+        let before = samples(&sampler, 1_000, Duration::ZERO, LATER);
+        sampler.skip_none();
+        assert!(!sampler.skips());
+        let weights: u32 = before.iter().map(|(_, weight)| weight).sum();
+        assert_eq!(weights + sampler.take(LATER), 1_001);
     }
 
     #[test]
