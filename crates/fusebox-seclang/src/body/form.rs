@@ -23,7 +23,7 @@ pub struct Form {
 
 /// Where a name and a value are decoded; kept, because most forms have more than one that needs it.
 #[derive(Debug, Default)]
-struct Scratch {
+pub(crate) struct Scratch {
     name: Vec<u8>,
     value: Vec<u8>,
 }
@@ -109,12 +109,24 @@ pub fn query(
     limits: Limits,
     sink: &mut impl Sink,
 ) -> Result<bool, BodyError> {
+    query_with(&mut Scratch::default(), query, separator, limits, sink)
+}
+
+/// The same, decoding where another query was decoded.
+pub(crate) fn query_with(
+    scratch: &mut Scratch,
+    query: &[u8],
+    separator: u8,
+    limits: Limits,
+    sink: &mut impl Sink,
+) -> Result<bool, BodyError> {
     let mut form = Form::new(separator, limits);
     form.budget.grow(query.len());
-    for pair in query.split(|byte| *byte == separator) {
-        form.pair(pair, sink)?;
-    }
-    Ok(form.invalid_escape)
+    std::mem::swap(&mut form.scratch, scratch);
+    let mut pairs = query.split(|byte| *byte == separator);
+    let result = pairs.try_for_each(|pair| form.pair(pair, sink));
+    std::mem::swap(&mut form.scratch, scratch);
+    result.map(|()| form.invalid_escape)
 }
 
 fn split(pair: &[u8]) -> (&[u8], &[u8]) {

@@ -20,6 +20,7 @@ pub use budget::Limits;
 pub use cookies::cookies;
 pub use error::{BodyError, JsonProblem, MultipartProblem};
 pub use form::{Form, query};
+pub(crate) use form::{Scratch as QueryScratch, query_with};
 pub use json::Json;
 pub use multipart::{Multipart, MultipartFlags};
 pub use xml::Xml;

@@ -127,6 +127,7 @@ fn limits(settings: &Settings) -> Limits {
 
 /// Reads the query string into `ARGS_GET`.
 pub(super) fn read_query(program: &Program, state: &mut State, query: &[u8]) {
+    let mut scratch = std::mem::take(&mut state.query);
     let mut collect = Collect {
         texts: &mut state.texts,
         lists: &mut state.lists,
@@ -134,7 +135,14 @@ pub(super) fn read_query(program: &Program, state: &mut State, query: &[u8]) {
         sizes: &mut Sizes::default(),
     };
     let settings = &program.settings;
-    let result = body::query(query, settings.separator, limits(settings), &mut collect);
+    let result = body::query_with(
+        &mut scratch,
+        query,
+        settings.separator,
+        limits(settings),
+        &mut collect,
+    );
+    state.query = scratch;
     match result {
         Ok(false) => {}
         Ok(true) => state.set_bytes(Variable::UrlencodedError, b"1"),

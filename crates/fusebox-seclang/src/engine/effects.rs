@@ -11,11 +11,14 @@ impl<'a> Engine<'a> {
             match effect {
                 Effect::SetTx(slot, change) => self.change_tx(TxName::Slot(*slot), change),
                 Effect::SetTxByName(name, change) => {
-                    let name = self.with_expanded(name, <[u8]>::to_ascii_lowercase);
-                    let program = self.program;
+                    let mut buffer = std::mem::take(&mut self.state.name_buffer);
+                    buffer.clear();
+                    self.expand(name, &mut buffer);
+                    buffer.make_ascii_lowercase();
                     let state = &mut *self.state;
-                    let texts = &mut state.texts;
-                    if let Some(name) = state.tx.by_name(program, &name, |name| texts.push(name)) {
+                    let name = state.tx.by_name(self.program, &buffer, &mut state.texts);
+                    state.name_buffer = buffer;
+                    if let Some(name) = name {
                         self.change_tx(name, change);
                     }
                 }

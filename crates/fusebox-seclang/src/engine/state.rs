@@ -6,6 +6,7 @@ use super::hits::Hits;
 use super::lists::Lists;
 use super::texts::{TextId, Texts};
 use super::tx::Tx;
+use crate::body::QueryScratch;
 use crate::compile::Program;
 use crate::parse::{Allow, AuditMode, EngineMode, Processor, Variable};
 
@@ -61,6 +62,8 @@ pub(crate) struct State {
     pub(crate) log: Vec<u8>,
     pub(crate) buffer: Vec<u8>,
     pub(crate) name_buffer: Vec<u8>,
+    /// Where the query string is decoded.
+    pub(crate) query: QueryScratch,
     /// Heads that `ctl` removed, by head index; empty until one is.
     pub(crate) removed: Vec<u64>,
     /// Exclusions that `ctl` asked for, by their index in the program.
@@ -116,6 +119,7 @@ impl State {
             log: Vec::new(),
             buffer: Vec::new(),
             name_buffer: Vec::new(),
+            query: QueryScratch::default(),
             removed: Vec::new(),
             excluded: Vec::new(),
             candidates: Default::default(),

@@ -1,8 +1,8 @@
 //! The TX collection: numbered slots for the names that rules mention, a table for names that are put together at run time.
 
-use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 
-use super::texts::TextId;
+use super::texts::{TextId, Texts};
 use crate::compile::Program;
 
 /// What a variable of TX holds.
@@ -20,13 +20,29 @@ pub(crate) enum TxValue {
 /// and allows 255 of them.
 const MAX_DYNAMIC: usize = 4_096;
 
+/// Lists that these names are found in, by a hash that no client can foresee.
+const BUCKETS: usize = 1_024;
+
 /// The variables of one transaction.
 #[derive(Debug, Default)]
 pub(crate) struct Tx {
     slots: Vec<TxValue>,
-    dynamic: Vec<(TextId, TxValue)>,
-    index: HashMap<Box<[u8]>, usize>,
+    dynamic: Vec<Dynamic>,
+    /// By hash: the first name of a list. Empty until there is one, and kept from then on.
+    buckets: Vec<u32>,
+    hasher: RandomState,
 }
+
+/// A variable whose name was put together.
+#[derive(Clone, Copy, Debug)]
+struct Dynamic {
+    name: TextId,
+    value: TxValue,
+    /// The next of its list; [`NONE`] after the last.
+    next: u32,
+}
+
+const NONE: u32 = u32::MAX;
 
 /// A variable of TX.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,17 +55,16 @@ impl Tx {
     pub(crate) fn begin(&mut self, initial: &[TxValue]) {
         self.slots.clear();
         self.slots.extend_from_slice(initial);
-        self.dynamic.clear();
-        if !self.index.is_empty() {
-            self.index.clear();
-            self.index.shrink_to(MAX_DYNAMIC / 16);
+        if !self.dynamic.is_empty() {
+            self.dynamic.clear();
+            self.buckets.fill(NONE);
         }
     }
 
     pub(crate) fn get(&self, name: TxName) -> TxValue {
         match name {
             TxName::Slot(slot) => self.slots.get(usize::from(slot)).copied(),
-            TxName::Dynamic(at) => self.dynamic.get(at).map(|(_, value)| *value),
+            TxName::Dynamic(at) => self.dynamic.get(at).map(|variable| variable.value),
         }
         .unwrap_or_default()
     }
@@ -62,8 +77,8 @@ impl Tx {
                 }
             }
             TxName::Dynamic(at) => {
-                if let Some((_, cell)) = self.dynamic.get_mut(at) {
-                    *cell = value;
+                if let Some(variable) = self.dynamic.get_mut(at) {
+                    variable.value = value;
                 }
             }
         }
@@ -74,20 +89,34 @@ impl Tx {
         &mut self,
         program: &Program,
         name: &[u8],
-        keep: impl FnOnce(&[u8]) -> TextId,
+        texts: &mut Texts,
     ) -> Option<TxName> {
         if let Some(slot) = program.tx.slots.get(name) {
             return Some(TxName::Slot(*slot));
         }
-        if let Some(at) = self.index.get(name) {
-            return Some(TxName::Dynamic(*at));
+        if self.buckets.is_empty() {
+            self.buckets.resize(BUCKETS, NONE);
         }
-        if self.dynamic.len() >= MAX_DYNAMIC {
-            return None;
+        let hash = self.hasher.hash_one(name);
+        let bucket = usize::try_from(hash % BUCKETS as u64).ok()?;
+        let bucket = self.buckets.get_mut(bucket)?;
+        let mut at = *bucket;
+        while let Some(variable) = self.dynamic.get(at as usize) {
+            if texts.get(variable.name) == name {
+                return Some(TxName::Dynamic(at as usize));
+            }
+            at = variable.next;
         }
         let at = self.dynamic.len();
-        self.dynamic.push((keep(name), TxValue::Unset));
-        self.index.insert(name.into(), at);
+        if at >= MAX_DYNAMIC {
+            return None;
+        }
+        let next = std::mem::replace(bucket, u32::try_from(at).ok()?);
+        self.dynamic.push(Dynamic {
+            name: texts.push(name),
+            value: TxValue::Unset,
+            next,
+        });
         Some(TxName::Dynamic(at))
     }
 
@@ -98,7 +127,7 @@ impl Tx {
     pub(crate) fn dynamic_name(&self, at: usize) -> TextId {
         self.dynamic
             .get(at)
-            .map_or(TextId::EMPTY, |(name, _)| *name)
+            .map_or(TextId::EMPTY, |variable| variable.name)
     }
 
     pub(crate) fn slots_len(&self) -> usize {
