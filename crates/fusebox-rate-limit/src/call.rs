@@ -108,6 +108,11 @@ impl<St: QuotaStore> Call<St> {
         Self(self.0.take())
     }
 
+    /// Somebody else tells of it.
+    pub(crate) fn forget(&mut self) {
+        self.0 = None;
+    }
+
     fn remember(&mut self, what: impl FnOnce(&mut Unusual)) {
         if let Some(live) = &mut self.0 {
             what(live.unusual.get_or_insert_default());
@@ -148,8 +153,13 @@ impl<St: QuotaStore> Call<St> {
     /// The call, that nobody [follows](Self::is_followed), is over.
     #[inline(always)]
     pub(crate) fn count(&mut self, outcome: Outcome) {
-        if let Some(live) = self.0.take() {
-            live.shared.reporter.count(outcome);
+        // In its parts, so that each is dropped where it is.
+        if let Some(Live {
+            shared, unusual, ..
+        }) = self.0.take()
+        {
+            shared.reporter.count(outcome);
+            drop((shared, unusual));
         }
     }
 }

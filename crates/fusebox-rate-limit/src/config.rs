@@ -264,7 +264,8 @@ impl RateLimiterBuilder {
         self
     }
 
-    /// Refuses requests when the store does not answer; unless set they pass. The memory always answers.
+    /// Refuses requests when the store does not answer; unless set they pass. The memory always answers. Either way the
+    /// snapshot counts them as `unanswered`.
     pub const fn refuse_when_store_fails(mut self) -> Self {
         self.open_when_store_fails = false;
         self

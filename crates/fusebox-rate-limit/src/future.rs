@@ -60,7 +60,13 @@ pub(crate) struct Refused {
 }
 
 /// A question that is not answered yet, and what is to be called then.
-pub(crate) type Asking<S, R, St> = (<St as QuotaStore>::Later, Charge, Option<(S, R)>);
+pub(crate) struct Asking<S, R, St: QuotaStore> {
+    pub(crate) later: St::Later,
+    pub(crate) charge: Charge,
+    pub(crate) next: Option<(S, R)>,
+    /// Waits for its verdict: given up meanwhile, it is told as any other.
+    pub(crate) call: Call<St>,
+}
 
 #[pin_project(project = Doing)]
 pub(crate) enum State<S, R, St>
@@ -152,16 +158,17 @@ where
                 Next::State(Self::begin(inner, request, call))
             }
             Doing::Asking(asking) => {
-                let (later, charge, next) = &mut **asking;
-                let mut verdict = ready!(Pin::new(later).poll(cx));
-                let (Some((inner, request)), Some(rest)) = (next.take(), rest) else {
+                let mut verdict = ready!(Pin::new(&mut asking.later).poll(cx));
+                let (Some((inner, request)), Some(rest)) = (asking.next.take(), rest) else {
                     return Poll::Pending;
                 };
+                let charge = asking.charge;
+                asking.call.forget();
                 if let Ok(verdict) = &mut verdict {
                     let standings = verdict.standings.take();
                     rest.standings = standings.map(|standings| (charge.tier, standings));
                 }
-                match rest.rules.fate(&rest.limiter, *charge, verdict) {
+                match rest.rules.fate(&rest.limiter, charge, verdict) {
                     Fate::Call(call, wait) if wait.is_zero() => {
                         Next::State(Self::begin(inner, request, call))
                     }

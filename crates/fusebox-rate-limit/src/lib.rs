@@ -29,14 +29,18 @@
 //! ```
 //!
 //! # What it promises
-//! - **Bounds** of each algorithm over any stretch of time: see [`engine`]. All of them hold across threads,
-//!   refunds, and changes of a quota, which keep what clients have spent.
+//! - **Bounds** of each algorithm over any stretch of time: see [`engine`]. All of them hold across threads, evictions,
+//!   refunds, penalties, changes of a quota (which keep what clients have spent), and while the clock stands. A refund
+//!   adds what it gives back, and is worth nothing where time has given it back already.
 //! - **Memory**: 16 bytes for each active key a policy has room for ([`RateLimiterBuilder::capacity`]), allocated when it is
 //!   built. No number of keys makes it grow, and no number of keys gets anyone a fresh quota: see
 //!   [`MemoryStore`](store::MemoryStore).
 //! - **Cost**: an admission with one policy is one cache line, one compare-and-swap, one look at the clock, no
 //!   allocation and no lock. The answer is passed on as it is, unless somebody
-//!   [follows](RateLimiterBuilder::measure_latency) calls to their end or settles them.
+//!   [follows](RateLimiterBuilder::measure_latency) calls to their end or settles them. With several policies each of
+//!   them is a line of its own, and all but one are looked at twice.
+//! - **All or nothing**: a request spends in all policies of its tier or in none, also where they count under
+//!   [different keys](Policy::keyed_by).
 //!
 //! # What it does not protect against
 //! - Many clients at once: each within its quota, together too many. A quota that all share

@@ -1,6 +1,7 @@
 //! The handle: a store, a clock, what is told, and what an operator can do.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fusebox_core::time::Clock;
@@ -57,6 +58,8 @@ pub(crate) struct Shared<St> {
     pub(crate) cost: u64,
     pub(crate) latency: bool,
     open_when_store_fails: bool,
+    /// Questions to which the store had no answer.
+    unanswered: AtomicU64,
     hasher: KeyHasher,
 }
 
@@ -282,6 +285,7 @@ impl<St: QuotaStore> RateLimiter<St> {
                 cost: settings.cost,
                 latency: settings.latency,
                 open_when_store_fails: settings.open_when_store_fails,
+                unanswered: AtomicU64::new(0),
                 hasher: KeyHasher::new(),
             }),
         };
@@ -496,6 +500,7 @@ impl<St: QuotaStore> Shared<St> {
     /// What becomes of a request when the store does not answer.
     #[cold]
     pub(crate) fn unanswered(&self, tier: Tier, _error: &StoreError) -> Option<Rejection> {
+        self.unanswered.fetch_add(1, Ordering::Relaxed);
         if self.open_when_store_fails {
             return None;
         }
@@ -549,6 +554,8 @@ impl<St: QuotaStore> Live for Shared<St> {
         for (name, value) in self.store.fields(now) {
             snapshot = snapshot.with(name, value);
         }
+        let unanswered = self.unanswered.load(Ordering::Relaxed);
+        snapshot = snapshot.with("unanswered", Value::Count(unanswered));
         for (name, value) in self.reporter.stats(now).fields() {
             // Times that nobody measures would be shown as none.
             if self.follows() || !matches!(name, "latency" | "wait") {

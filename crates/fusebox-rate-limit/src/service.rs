@@ -14,7 +14,7 @@ use crate::Tier;
 use crate::body::ResponseBody;
 use crate::call::Call;
 use crate::charge::{Charge, Charged};
-use crate::future::{Parked, Refused, ResponseFuture, Rest, State};
+use crate::future::{Asking, Parked, Refused, ResponseFuture, Rest, State};
 use crate::layer::Rules;
 use crate::limiter::RateLimiter;
 use crate::policy::Head;
@@ -230,7 +230,14 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
                 }
             }
             Answer::Later(later) => {
-                State::Asking(Box::new((later, charge, Some((self.ready_one(), request)))))
+                let mut call = Call::admitted(self.limiter.shared.clone(), charge.at);
+                call.parks();
+                State::Asking(Box::new(Asking {
+                    later,
+                    charge,
+                    next: Some((self.ready_one(), request)),
+                    call,
+                }))
             }
         };
         self.future(state, asked, standings)

@@ -102,6 +102,19 @@ impl LogTable {
         self.sets.iter().map(|set| lock(set).overflowed).sum()
     }
 
+    /// About how many keys are active: counted in a sample of the sets.
+    pub(crate) fn active(&self, log: &Log, now: Timestamp) -> u64 {
+        const SAMPLE: usize = 256;
+        let every = (self.sets.len() / SAMPLE).max(1);
+        let active = |set: &Mutex<Set>| {
+            let logs = &lock(set).logs;
+            let active = |entry: &&Entry| !log.is_over(&entry.moments, now);
+            logs.iter().filter(active).count() as u64
+        };
+        let sample = self.sets.iter().step_by(every);
+        sample.map(active).sum::<u64>() * every as u64
+    }
+
     /// Bytes that the logs take.
     pub(crate) fn bytes(&self, log: &Log) -> usize {
         self.sets.len() * (WAYS + 1) * (log.limit() * size_of::<u64>() + size_of::<Entry>())

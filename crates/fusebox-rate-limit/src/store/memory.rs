@@ -240,7 +240,7 @@ impl Accounts {
             Kind::Bucket(rules, table) => Counted::of(table, &rules.at(now)),
             Kind::Window(rules, table) => Counted::of(table, &rules.at(now)),
             Kind::Log(rules, table) => Counted {
-                active: 0,
+                active: table.active(rules, now),
                 evicted: 0,
                 overflowed: table.overflowed(),
                 bytes: table.bytes(rules) as u64,

@@ -69,7 +69,7 @@ pub(crate) trait Aging {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overflow {
     /// It shares one of 64 quotas with the others in its position, and takes what was spent there with
-    /// it when a place comes free.
+    /// it when a place comes free. What it gives back counts for as much as time has not given back since.
     #[default]
     Share,
     /// It is refused until a place comes free.
