@@ -19,12 +19,24 @@ use crate::edge::Bans;
 pub(super) const CUSTOMERS: Crowd = Crowd::new([198, 19, 1, 1], 50);
 /// Clients of the analytics.
 pub(super) const ANALYSTS: Crowd = Crowd::new([198, 19, 2, 1], 250);
-/// Attackers that are banned when they come.
-pub(super) const BOTS: Crowd = Crowd::new([198, 19, 3, 1], 100);
 /// The one that is watched while it is being banned.
 pub(super) const ATTACKER: Crowd = Crowd::new([198, 19, 4, 1], 1);
 /// Senders of one request each.
 pub(super) const STRANGERS: Crowd = Crowd::new([198, 19, 16, 0], 4_096);
+
+/// Attackers that are banned when they come to the service that turns them away there. They have addresses of their own
+/// for each depth: what the kernel drops, it drops for all services there are.
+#[must_use]
+pub(super) const fn bots(bans: Bans) -> Crowd {
+    let number = match bans {
+        Bans::Handler => 0,
+        Bans::Deny => 1,
+        Bans::Drop => 2,
+        Bans::Accept => 3,
+        Bans::Kernel => 4,
+    };
+    Crowd::new([198, 19, 8 + number, 1], 100)
+}
 
 /// Where the service listens, and the other end of the cable.
 #[cfg(target_os = "linux")]
@@ -309,12 +321,15 @@ mod linux {
 mod tests {
     use std::net::Ipv4Addr;
 
+    use clap::ValueEnum;
+
     use super::*;
 
     #[test]
     fn everybody_lives_where_the_route_goes_and_no_two_are_the_same() {
-        let crowds = [CUSTOMERS, ANALYSTS, BOTS, ATTACKER, STRANGERS];
-        let all: Vec<Ipv4Addr> = crowds.into_iter().flat_map(Crowd::members).collect();
+        let crowds = [CUSTOMERS, ANALYSTS, ATTACKER, STRANGERS].into_iter();
+        let bots = Bans::value_variants().iter().map(|bans| bots(*bans));
+        let all: Vec<Ipv4Addr> = crowds.chain(bots).flat_map(Crowd::members).collect();
         assert!(all.iter().all(|address| address.octets()[..2] == [198, 19]));
         let mut distinct = all.clone();
         distinct.sort_unstable();
@@ -345,15 +360,15 @@ mod tests {
             return;
         };
         // It is not here.
-        let here = TcpListener::bind((BOTS.member(7), 0)).await;
+        let here = TcpListener::bind((CUSTOMERS.member(7), 0)).await;
         assert!(here.is_err());
         let there = ground
             .clients(async || {
-                let listener = TcpListener::bind((BOTS.member(7), 0)).await;
+                let listener = TcpListener::bind((CUSTOMERS.member(7), 0)).await;
                 listener.map(|listener| listener.local_addr().unwrap().ip())
             })
             .await
             .unwrap();
-        assert_eq!(there.unwrap(), BOTS.member(7));
+        assert_eq!(there.unwrap(), CUSTOMERS.member(7));
     }
 }

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::super::{
     client::Way,
-    ground::{BOTS, CUSTOMERS},
+    ground::{self, CUSTOMERS},
     pace::{pace, schedule},
     visit::{Letter, Reception, visit},
 };
@@ -62,12 +62,13 @@ pub(super) fn payment() -> Letter {
 ///
 /// They are not turned away.
 pub(super) async fn banned(service: SocketAddr, way: Way, bans: Bans) -> anyhow::Result<()> {
-    let trapped = BOTS
+    let bots = ground::bots(bans);
+    let trapped = bots
         .members()
         .flat_map(|bot| std::iter::repeat_n(bot, STRIKES));
     at_once(service, way, &Letter::new(TRAP), PATIENCE, trapped).await;
     for _ in 0..LOOKS {
-        let met = at_once(service, way, &payment(), patience(bans), BOTS.members()).await;
+        let met = at_once(service, way, &payment(), patience(bans), bots.members()).await;
         if met.keys().all(|reception| *reception == expected(bans)) {
             return Ok(());
         }
@@ -77,7 +78,8 @@ pub(super) async fn banned(service: SocketAddr, way: Way, bans: Bans) -> anyhow:
 
 /// `visits` connections by all bots in turn.
 pub(super) async fn come(service: SocketAddr, way: Way, bans: Bans, visits: usize) -> Receptions {
-    let bots = BOTS.members().collect::<Vec<_>>().into_iter().cycle();
+    let bots = ground::bots(bans).members().collect::<Vec<_>>();
+    let bots = bots.into_iter().cycle();
     at_once(service, way, &payment(), patience(bans), bots.take(visits)).await
 }
 
@@ -209,7 +211,7 @@ mod tests {
     #[tokio::test]
     async fn a_siege_comes_at_its_rate_whatever_it_is_told() {
         let service = serve(StatusCode::TOO_MANY_REQUESTS).await;
-        let attacker = (BOTS.member(0), Way::Named);
+        let attacker = (CUSTOMERS.member(0), Way::Named);
         let siege = besiege(service, attacker, 200, Duration::from_millis(100)).await;
         assert_eq!(siege.visits.len(), 20);
         assert_eq!(siege.banned_after, None);

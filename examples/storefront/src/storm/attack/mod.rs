@@ -47,7 +47,7 @@ impl Raid {
     /// The real thing.
     pub(super) const FULL: Self = Self {
         // Below every bot's burst, so that what is measured is the ban and not the rate limit.
-        batches: (5, 400),
+        batches: (7, 300),
         rate: 1_000,
         act: Duration::from_secs(2),
         // Four of the 400 of each act lie beyond the 99th percentile.
@@ -87,15 +87,7 @@ pub(super) async fn run(plan: &Plan, directory: &Path, orders: u32) -> anyhow::R
         .with_prefix("an attacker is banned");
     bar.set_message("starting");
     let ground = Ground::prepare().await;
-    let mut levels = Vec::new();
-    for bans in depths {
-        bar.set_message(format!("bans at: {bans}"));
-        levels.push(match ground.lacks(*bans) {
-            Some(reason) => Level::not_run(*bans, reason),
-            None => Level::run(*bans, cost(*bans, &ground, plan, directory).await?),
-        });
-        bar.inc(1);
-    }
+    let levels = costs(&ground, plan.raid, directory, &bar).await?;
 
     // As deep as it goes here without the kernel, where nobody would see the attacker being turned away.
     let bans = match ground.lacks(Bans::Accept) {
@@ -153,36 +145,78 @@ pub(super) async fn run(plan: &Plan, directory: &Path, orders: u32) -> anyhow::R
     })
 }
 
-/// What a connection of a banned bot costs a service that turns it away there.
-async fn cost(bans: Bans, ground: &Ground, plan: &Plan, directory: &Path) -> anyhow::Result<Cost> {
-    let service = start(bans, ground, directory).await?;
-    let (address, way) = (service.address, ground.way());
-    ground
-        .clients(async move || bots::banned(address, way, bans).await)
-        .await??;
-    let (batches, visits) = plan.raid.batches;
-    let mut met = Receptions::new();
-    let mut computed = Vec::new();
+/// A service, and what became of those that it turns away.
+struct Trial {
+    bans: Bans,
+    service: Service,
+    met: Receptions,
+    computed: Vec<Duration>,
+}
+
+/// What a connection of a banned bot costs, at each depth that there is here.
+///
+/// The services run at the same time, and each batch is made to one after the other: what else happens on the machine
+/// happens to all of them.
+async fn costs(
+    ground: &Ground,
+    raid: Raid,
+    directory: &Path,
+    bar: &ProgressBar,
+) -> anyhow::Result<Vec<Level>> {
+    let way = ground.way();
+    let mut trials = Vec::new();
+    let mut levels = Vec::new();
+    for bans in Bans::value_variants().iter().copied() {
+        bar.set_message(format!("bans at: {bans}"));
+        match ground.lacks(bans) {
+            Some(reason) => levels.push(Level::not_run(bans, reason)),
+            None => {
+                let service = start(bans, ground, directory).await?;
+                let address = service.address;
+                ground
+                    .clients(async move || bots::banned(address, way, bans).await)
+                    .await??;
+                trials.push(Trial {
+                    bans,
+                    service,
+                    met: Receptions::new(),
+                    computed: Vec::new(),
+                });
+            }
+        }
+        bar.inc(1);
+    }
+    bar.set_message("bots come and are turned away");
+    let (batches, visits) = raid.batches;
     for _ in 0..batches {
-        let before = service.exact_cpu_time();
-        let batch = ground
-            .clients(async move || bots::come(address, way, bans, visits).await)
-            .await?;
-        let after = service.exact_cpu_time();
-        computed.extend(
-            after
-                .zip(before)
-                .map(|(after, before)| after.saturating_sub(before)),
-        );
-        for (reception, count) in batch {
-            *met.entry(reception).or_default() += count;
+        for trial in &mut trials {
+            let (address, bans) = (trial.service.address, trial.bans);
+            let before = trial.service.exact_cpu_time();
+            let met = ground
+                .clients(async move || bots::come(address, way, bans, visits).await)
+                .await?;
+            let spent = trial.service.exact_cpu_time().zip(before);
+            trial
+                .computed
+                .extend(spent.map(|(after, before)| after.saturating_sub(before)));
+            for (reception, count) in met {
+                *trial.met.entry(reception).or_default() += count;
+            }
         }
     }
-    ground
-        .clients(async move || bots::others_are_served(address, way).await)
-        .await??;
-    service.stop().await?;
-    Ok(Cost::new(bans, met, computed, visits))
+    let mut run = Vec::new();
+    for trial in trials {
+        let address = trial.service.address;
+        ground
+            .clients(async move || bots::others_are_served(address, way).await)
+            .await??;
+        trial.service.stop().await?;
+        let cost = Cost::new(trial.bans, trial.met, trial.computed, visits);
+        run.push(Level::run(trial.bans, cost));
+    }
+    // What there is not is at the end: it is the deepest.
+    run.append(&mut levels);
+    Ok(run)
 }
 
 async fn start(bans: Bans, ground: &Ground, directory: &Path) -> anyhow::Result<Service> {
