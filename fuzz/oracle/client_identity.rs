@@ -206,7 +206,13 @@ fn resolve(
     }
     let mut extensions = Extensions::new();
     extensions.insert(PeerAddr(SocketAddr::new(peer, 443)));
-    resolver.resolve(&headers, &extensions).map(Option::unwrap)
+    let found = resolver.resolve(&headers, &extensions);
+    let key = found
+        .as_ref()
+        .ok()
+        .and_then(|found| found.as_ref().map(ClientIdentity::key));
+    assert_eq!(resolver.key(&headers, &extensions), key, "the key alone");
+    found.map(Option::unwrap)
 }
 
 fn found(

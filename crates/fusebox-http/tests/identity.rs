@@ -32,7 +32,14 @@ fn request(peer: &str, headers: &[(&'static str, &str)]) -> Request<()> {
 
 fn resolve(resolver: &IdentityResolver, peer: &str, headers: &[(&'static str, &str)]) -> Resolved {
     let request = request(peer, headers);
-    resolver.resolve(request.headers(), request.extensions())
+    let found = resolver.resolve(request.headers(), request.extensions());
+    let key = found
+        .as_ref()
+        .ok()
+        .and_then(|found| found.as_ref().map(ClientIdentity::key));
+    let alone = resolver.key(request.headers(), request.extensions());
+    assert_eq!(alone, key, "the key alone");
+    found
 }
 
 /// Address, provenance and what was wrong, of a request that has an identity.

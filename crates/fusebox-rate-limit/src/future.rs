@@ -63,6 +63,8 @@ pub(crate) struct Refused {
 pub(crate) struct Asking<S, R, St: QuotaStore> {
     pub(crate) later: St::Later,
     pub(crate) charge: Charge,
+    /// For how long it is held back whatever the answer.
+    pub(crate) held: Duration,
     pub(crate) next: Option<(S, R)>,
     /// Waits for its verdict: given up meanwhile, it is told as any other.
     pub(crate) call: Call<St>,
@@ -162,17 +164,18 @@ where
                 let (Some((inner, request)), Some(rest)) = (asking.next.take(), rest) else {
                     return Poll::Pending;
                 };
-                let charge = asking.charge;
+                let (charge, held) = (asking.charge, asking.held);
                 asking.call.forget();
                 if let Ok(verdict) = &mut verdict {
                     let standings = verdict.standings.take();
                     rest.standings = standings.map(|standings| (charge.tier, standings));
                 }
                 match rest.rules.fate(&rest.limiter, charge, verdict) {
-                    Fate::Call(call, wait) if wait.is_zero() => {
+                    Fate::Call(call, wait) if wait.max(held).is_zero() => {
                         Next::State(Self::begin(inner, request, call))
                     }
                     Fate::Call(call, wait) => {
+                        let wait = wait.max(held);
                         let start = rest.limiter.shared.clock.instant(charge.at + wait);
                         let parked = Parked::until(start, wait, call, inner, request);
                         Next::State(Self::Parked(Box::pin(parked)))

@@ -157,12 +157,11 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
     where
         S: Service<R>,
     {
-        let state = match unidentified.map(|at| self.unidentified(at)) {
-            None => return self.begin(request, None, asked, None),
-            Some(Fate::Call(call, _)) => return self.begin(request, Some(call), asked, None),
-            Some(Fate::Refused(refused)) => State::Refused(Some(refused)),
-        };
-        self.future(state, asked, None)
+        match unidentified.map(|at| self.unidentified(at)) {
+            None => self.begin(request, None, asked, None),
+            Some(Fate::Call(call, _)) => self.begin(request, Some(call), asked, None),
+            Some(Fate::Refused(refused)) => self.future(State::Refused(Some(refused)), asked, None),
+        }
     }
 
     /// A request to a server that wants to be left alone.
@@ -179,26 +178,27 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
     where
         S: Service<R> + Clone,
     {
+        if rest <= max_wait {
+            return self.call_charged(request, asked, charge, rest);
+        }
         let shared = &self.limiter.shared;
         let kind = RejectionKind::QuotaExceeded;
-        let state = if rest <= max_wait {
-            return self.call_charged(request, asked, charge, rest);
-        } else if shared.mode.enforces_next() {
-            shared.tell_refusal(charge.at, kind, true, None, Duration::ZERO);
-            let rejection = shared.rejection(charge.tier, 0, kind);
-            State::Refused(Some(Refused {
-                rejection: rejection.with_retry_after(rest),
-                violated: 0,
-                tier: charge.tier,
-            }))
-        } else {
+        if !shared.mode.enforces_next() {
             let call = Call::shadowed(shared.clone(), charge.at, Some(kind));
             return self.begin(request, Some(call), asked, None);
+        }
+        shared.tell_refusal(charge.at, kind, true, None, Duration::ZERO);
+        let rejection = shared.rejection(charge.tier, 0, kind);
+        let refused = Refused {
+            rejection: rejection.with_retry_after(rest),
+            violated: 0,
+            tier: charge.tier,
         };
-        self.future(state, asked, None)
+        self.future(State::Refused(Some(refused)), asked, None)
     }
 
-    /// A request that waits, is refused, is to be settled, or whose answer tells of its quotas.
+    /// A request that waits, is refused, is to be settled, or whose answer tells of its quotas. It is held back in any
+    /// case for as long as `held`.
     #[inline(never)]
     fn call_charged<R>(
         &mut self,
@@ -235,6 +235,7 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
                 State::Asking(Box::new(Asking {
                     later,
                     charge,
+                    held,
                     next: Some((self.ready_one(), request)),
                     call,
                 }))
@@ -243,6 +244,7 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
         self.future(state, asked, standings)
     }
 
+    /// Calls the inner service now.
     #[inline(never)]
     fn begin<R>(
         &mut self,
@@ -275,9 +277,9 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
             rules: self.rules.clone(),
             standings,
         };
-        let over = matches!(state, State::Running { .. }) && self.rules.usual;
+        let decided = matches!(state, State::Running { .. });
         ResponseFuture {
-            rest: (!over).then(rest),
+            rest: (!decided || !self.rules.usual).then(rest),
             state,
             asked,
         }

@@ -242,3 +242,21 @@ async fn what_a_request_was_not_worth_is_given_back_in_the_background() {
     assert!(limiter.wait(Ask::key(Key::SHARED).cost(2)).await.is_ok());
     assert!(limiter.wait(Key::SHARED).await.is_err());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_request_is_held_as_long_as_the_server_says_wherever_the_quotas_are() {
+    let quota = Quota::per_second(100);
+    let remote = Remote::new(Gcra::meter(quota, Duration::ZERO).unwrap());
+    let limiter = limiter(&remote, Policy::new("contract", quota), Mode::Enforce, None);
+    let wait = Duration::from_secs(60);
+    let layer = limiter.layer().keyed_by(KeyBy::Shared).heed(wait, wait);
+    let service = layer.layer(service_fn(async |_: Request<()>| {
+        let answer = Response::builder().status(503).header("retry-after", 30);
+        Ok::<_, std::convert::Infallible>(answer.body(MockBody::empty()).unwrap())
+    }));
+    let begun = tokio::time::Instant::now();
+    let _ = service.clone().oneshot(Request::new(())).await;
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    let _ = service.oneshot(Request::new(())).await;
+    assert!(begun.elapsed() >= Duration::from_secs(30));
+}
