@@ -5,23 +5,23 @@ use std::{
 };
 
 use bytes::Bytes;
-use fusebox_core::Outcome;
 use fusebox_http::{Asked, GuardedBody, Protocol, retry_after};
 use http::{HeaderMap, Response};
 use http_body::Body;
 use pin_project::pin_project;
 
-use crate::{Pass, ResponseBody, layer::HttpPolicy};
+use crate::{JudgeError, LooksIntoBoxes, Pass, ResponseBody, layer::HttpPolicy};
 
 /// The response of a [`CircuitBreaker`](crate::CircuitBreaker).
 ///
 /// # Cancel safety
 /// Dropping it drops the inner call, which counts as cancelled.
 #[pin_project]
-pub struct ResponseFuture<F> {
+pub struct ResponseFuture<F, J = LooksIntoBoxes> {
     #[pin]
     state: State<F>,
     how: How,
+    errors: J,
 }
 
 /// What is known of a call besides the request itself.
@@ -44,17 +44,17 @@ enum State<F> {
 
 type Answer<B, E> = Result<Response<ResponseBody<B>>, E>;
 
-impl<F> ResponseFuture<F> {
+impl<F, J> ResponseFuture<F, J> {
     #[inline(always)]
-    pub(crate) const fn running(future: F, pass: Pass, how: How) -> Self {
+    pub(crate) const fn running(future: F, pass: Pass, how: How, errors: J) -> Self {
         let state = State::Running { future, pass };
-        Self { state, how }
+        Self { state, how, errors }
     }
 
     #[inline(always)]
-    pub(crate) const fn refused(response: Box<Response<Bytes>>, how: How) -> Self {
+    pub(crate) const fn refused(response: Box<Response<Bytes>>, how: How, errors: J) -> Self {
         let state = State::Refused(Some(response));
-        Self { state, how }
+        Self { state, how, errors }
     }
 }
 
@@ -65,6 +65,7 @@ impl How {
         future: Pin<&mut F>,
         pass: &mut Pass,
         cx: &mut Context<'_>,
+        errors: &impl JudgeError<E>,
     ) -> Poll<Answer<B, E>>
     where
         F: Future<Output = Result<Response<B>, E>>,
@@ -92,17 +93,18 @@ impl How {
                 Poll::Ready(Ok(guarded))
             }
             Poll::Ready(Err(error)) => {
-                pass.tell(Outcome::Failure.into());
+                pass.tell(errors.judge_error(&error));
                 Poll::Ready(Err(error))
             }
         }
     }
 }
 
-impl<F, B, E> Future for ResponseFuture<F>
+impl<F, J, B, E> Future for ResponseFuture<F, J>
 where
     F: Future<Output = Result<Response<B>, E>>,
     B: Body<Data: From<Bytes>>,
+    J: JudgeError<E>,
 {
     type Output = Answer<B, E>;
 
@@ -110,7 +112,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         match this.state.project() {
-            StateOf::Running { future, pass } => this.how.poll(future, pass, cx),
+            StateOf::Running { future, pass } => this.how.poll(future, pass, cx, this.errors),
             StateOf::Refused(response) => match response.take() {
                 Some(response) => Poll::Ready(Ok(response.map(ResponseBody::refusal))),
                 None => Poll::Pending,
@@ -136,7 +138,7 @@ fn may_ask_for_time<B: Body>(asked: Asked, response: &Response<B>) -> bool {
         || (asked.protocol != Protocol::Http && response.body().is_end_stream())
 }
 
-impl<F> std::fmt::Debug for ResponseFuture<F> {
+impl<F, J> std::fmt::Debug for ResponseFuture<F, J> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let state = match &self.state {
             State::Running { .. } => "running",

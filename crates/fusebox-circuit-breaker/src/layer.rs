@@ -3,17 +3,20 @@ use std::sync::Arc;
 use fusebox_http::{Classify, Respond};
 use tower_layer::Layer;
 
-use crate::{Breaker, CircuitBreaker};
+use crate::{Breaker, CircuitBreaker, LooksIntoBoxes};
 
 /// Puts a [`Breaker`] in front of an HTTP or gRPC service, on either side: a `tonic` channel, a hyper
 /// client, an axum route.
 ///
 /// The error is the inner service's own; a refusal is a response: HTTP 503 with `Retry-After`, or gRPC
 /// `UNAVAILABLE`, marked with its [`Rejection`](fusebox_core::Rejection).
+///
+/// `J` says which errors are failures; see [`judge_errors`](Self::judge_errors).
 #[derive(Clone)]
-pub struct CircuitBreakerLayer {
+pub struct CircuitBreakerLayer<J = LooksIntoBoxes> {
     breaker: Breaker,
     policy: HttpPolicy,
+    errors: J,
 }
 
 /// What answers mean, and what refusals look like, if not as usual.
@@ -57,11 +60,54 @@ impl Breaker {
         CircuitBreakerLayer {
             breaker: self.clone(),
             policy: HttpPolicy::default(),
+            errors: LooksIntoBoxes,
         }
     }
 }
 
-impl CircuitBreakerLayer {
+impl<J> CircuitBreakerLayer<J> {
+    /// What an error of the inner service says of the dependency. As it is, every error is a failure, except that
+    /// a boxed one (`BoxError`) is looked into for the refusals of layers on this side.
+    ///
+    /// A client whose errors are a type of their own (hyper's) should at least be given
+    /// [`RefusalsAreNeutral`](crate::RefusalsAreNeutral): what a limit on its connections refuses, say, comes as its
+    /// error. And a proxy, whose request bodies come from elsewhere, has to tell its caller's faults apart, or a
+    /// caller whose uploads break off opens the circuit for all:
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use fusebox_circuit_breaker::{Breaker, End, JudgeError, RefusalsAreNeutral};
+    /// use fusebox_core::Outcome;
+    /// # #[derive(Debug)]
+    /// # struct ClientError;
+    /// # impl std::fmt::Display for ClientError {
+    /// #     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str("an error") }
+    /// # }
+    /// # impl std::error::Error for ClientError {}
+    /// # impl ClientError { fn is_user(&self) -> bool { true } }
+    ///
+    /// // For hyper: whether there is a `hyper::Error` in the chain that `is_user()`.
+    /// let layer = Breaker::builder("upstream")
+    ///     .build()?
+    ///     .layer()
+    ///     .judge_errors(|error: &ClientError| {
+    ///         if error.is_user() {
+    ///             return End::from(Outcome::Cancelled);
+    ///         }
+    ///         RefusalsAreNeutral.judge_error(error)
+    ///     });
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn judge_errors<K>(self, errors: K) -> CircuitBreakerLayer<K> {
+        CircuitBreakerLayer {
+            breaker: self.breaker,
+            policy: self.policy,
+            errors,
+        }
+    }
+
     /// One's own idea of which answers are failures.
     #[must_use]
     pub fn classify(mut self, classify: Arc<dyn Classify>) -> Self {
@@ -101,20 +147,25 @@ impl CircuitBreakerLayer {
     }
 }
 
-impl<S> Layer<S> for CircuitBreakerLayer {
-    type Service = CircuitBreaker<S>;
+impl<S, J: Clone> Layer<S> for CircuitBreakerLayer<J> {
+    type Service = CircuitBreaker<S, J>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        CircuitBreaker::new(inner, self.breaker.clone(), self.policy.clone())
+        CircuitBreaker::new(
+            inner,
+            self.breaker.clone(),
+            self.policy.clone(),
+            self.errors.clone(),
+        )
     }
 }
 
-impl std::fmt::Debug for CircuitBreakerLayer {
+impl<J> std::fmt::Debug for CircuitBreakerLayer<J> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CircuitBreakerLayer")
             .field("breaker", &self.breaker)
             .field("policy", &self.policy)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

@@ -136,4 +136,6 @@ pub use plain::{PlainCircuitBreaker, PlainCircuitBreakerLayer, PlainResponseFutu
 #[cfg(feature = "handle")]
 pub use policy::{ErrorsAreFailures, JudgeResult, RefusalsAreNeutral};
 #[cfg(feature = "http")]
+pub use policy::{JudgeError, LooksIntoBoxes};
+#[cfg(feature = "http")]
 pub use service::CircuitBreaker;

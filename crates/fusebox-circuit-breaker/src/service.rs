@@ -8,8 +8,8 @@ use http_body::Body;
 use tower_service::Service;
 
 use crate::{
-    Breaker, Pass, ResponseBody, ResponseFuture, breaker::Admission, future::How,
-    layer::HttpPolicy, readiness::Readiness,
+    Breaker, JudgeError, LooksIntoBoxes, Pass, ResponseBody, ResponseFuture, breaker::Admission,
+    future::How, layer::HttpPolicy, readiness::Readiness,
 };
 
 /// The service made by [`CircuitBreakerLayer`](crate::CircuitBreakerLayer).
@@ -17,43 +17,47 @@ use crate::{
 /// While the circuit is open it is ready at once, whatever the inner service says: an answer that has
 /// to wait for a dependency that is down is no fast failure.
 #[derive(Debug)]
-pub struct CircuitBreaker<S> {
+pub struct CircuitBreaker<S, J = LooksIntoBoxes> {
     inner: S,
     breaker: Breaker,
     policy: HttpPolicy,
+    errors: J,
     readiness: Readiness,
 }
 
-impl<S> CircuitBreaker<S> {
-    pub(crate) const fn new(inner: S, breaker: Breaker, policy: HttpPolicy) -> Self {
+impl<S, J> CircuitBreaker<S, J> {
+    pub(crate) const fn new(inner: S, breaker: Breaker, policy: HttpPolicy, errors: J) -> Self {
         Self {
             inner,
             breaker,
             policy,
+            errors,
             readiness: Readiness::new(),
         }
     }
 }
 
-impl<S: Clone> Clone for CircuitBreaker<S> {
+impl<S: Clone, J: Clone> Clone for CircuitBreaker<S, J> {
     fn clone(&self) -> Self {
         // Readiness is the instance's own.
         Self::new(
             self.inner.clone(),
             self.breaker.clone(),
             self.policy.clone(),
+            self.errors.clone(),
         )
     }
 }
 
-impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for CircuitBreaker<S>
+impl<S, J, ReqBody, ResBody> Service<Request<ReqBody>> for CircuitBreaker<S, J>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     ResBody: Body<Data: From<Bytes>>,
+    J: JudgeError<S::Error> + Clone,
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
+    type Future = ResponseFuture<S::Future, J>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -68,11 +72,12 @@ where
             policy: self.policy.clone(),
         };
         // Not `admit_then`: a request is larger than a pass, and would be moved into the closure.
+        let errors = self.errors.clone();
         match self.readiness.admit(&self.breaker) {
-            Admission::Passed(pass) => begin(pass, &mut self.inner, request, how),
+            Admission::Passed(pass) => begin(pass, &mut self.inner, request, how, errors),
             Admission::Refused(rejection) => {
                 let response = refuse(rejection, how.asked, how.policy.respond());
-                ResponseFuture::refused(response, how)
+                ResponseFuture::refused(response, how, errors)
             }
         }
     }
@@ -80,19 +85,20 @@ where
 
 /// Makes the call.
 #[inline(always)]
-pub(crate) fn begin<S, R>(
+pub(crate) fn begin<S, R, J>(
     pass: Pass,
     inner: &mut S,
     request: Request<R>,
     how: How,
-) -> ResponseFuture<S::Future>
+    errors: J,
+) -> ResponseFuture<S::Future, J>
 where
     S: Service<Request<R>>,
 {
     let mut pass = pass.watching();
     let future = inner.call(request);
     pass.returned();
-    ResponseFuture::running(future, pass, how)
+    ResponseFuture::running(future, pass, how, errors)
 }
 
 /// Answers instead of making the call.

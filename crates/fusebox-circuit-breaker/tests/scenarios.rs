@@ -14,7 +14,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use fusebox_circuit_breaker::{Breaker, BreakerBuilder, Cancelled, CountsAs, End, Window};
+use fusebox_circuit_breaker::{
+    Breaker, BreakerBuilder, Cancelled, CountsAs, End, RefusalsAreNeutral, Window,
+};
 use fusebox_core::{
     CallError, Change, CircuitState, Event, EventKind, LayerKind, Mode, Outcome, Registration,
     Rejection, RejectionKind,
@@ -619,4 +621,95 @@ async fn it_stays_open_longer_each_time_until_it_has_closed_for_good() {
     ends(&breaker, Outcome::Success);
     ends(&breaker, Outcome::Failure);
     assert_eq!(open_for(&breaker), SECOND);
+}
+
+/// A service that answers with an error like that.
+fn broken<E: Send + 'static>(
+    error: impl Fn() -> E + Clone + Send + 'static,
+) -> impl Service<Request<MockBody>, Response = Response<MockBody>, Error = E, Future: Send> + Clone
+{
+    service_fn(move |_: Request<MockBody>| {
+        let error = error();
+        async move { Err::<Response<MockBody>, E>(error) }
+    })
+}
+
+/// As a client wraps what its connector has refused.
+#[derive(Debug)]
+struct CannotConnect(Rejection);
+
+impl std::fmt::Display for CannotConnect {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("cannot connect")
+    }
+}
+
+impl std::error::Error for CannotConnect {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+fn no_connection() -> CannotConnect {
+    CannotConnect(Rejection::new(
+        LayerKind::Bulkhead,
+        "connections".into(),
+        RejectionKind::Full,
+    ))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_travels_as_an_error_does_not_count() {
+    let refused = broken(no_connection);
+    let breaker = build(touchy());
+    let layer = breaker.layer().judge_errors(RefusalsAreNeutral);
+    for _ in 0..10 {
+        layer
+            .layer(refused.clone())
+            .oneshot(http())
+            .await
+            .unwrap_err();
+    }
+    assert_eq!(breaker.state(), CircuitState::Closed);
+    // The same in a box needs nobody to ask for it.
+    let boxed = broken(|| -> Box<dyn std::error::Error + Send + Sync> { no_connection().into() });
+    for _ in 0..10 {
+        let layer = breaker.layer();
+        layer
+            .layer(boxed.clone())
+            .oneshot(http())
+            .await
+            .unwrap_err();
+    }
+    assert_eq!(breaker.state(), CircuitState::Closed);
+    let keyed = touchy().keyed().build::<u32>().unwrap();
+    let layer = keyed.layer_by(|_| Some(7)).judge_errors(RefusalsAreNeutral);
+    layer.layer(refused).oneshot(http()).await.unwrap_err();
+    assert_eq!(keyed.of(&7).state(), CircuitState::Closed);
+    // Any other error still does.
+    let down = broken(|| -> Box<dyn std::error::Error + Send + Sync> { "reset".into() });
+    breaker
+        .layer()
+        .layer(down)
+        .oneshot(http())
+        .await
+        .unwrap_err();
+    assert_eq!(breaker.state(), CircuitState::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_that_is_the_callers_fault_does_not_open_the_circuit_for_all() {
+    let breaker = build(touchy());
+    let layer = breaker.layer().judge_errors(|error: &&str| match *error {
+        "the upload broke off" => End::from(Outcome::Cancelled),
+        _ => End::from(Outcome::Failure),
+    });
+    let service = layer.layer(broken(|| "the upload broke off"));
+    for _ in 0..10 {
+        service.clone().oneshot(http()).await.unwrap_err();
+    }
+    assert_eq!(breaker.state(), CircuitState::Closed);
+    let service = layer.layer(broken(|| "connection reset"));
+    service.oneshot(http()).await.unwrap_err();
+    assert_eq!(breaker.state(), CircuitState::Open);
 }

@@ -13,7 +13,7 @@ use tower_service::Service;
 
 use super::{Head, KeyedBreaker};
 use crate::{
-    ResponseBody, ResponseFuture,
+    JudgeError, LooksIntoBoxes, ResponseBody, ResponseFuture,
     breaker::Admission,
     future::How,
     layer::HttpPolicy,
@@ -25,21 +25,23 @@ use crate::{
 /// `F` finds the key of a request: `|head: &Head<'_>| -> Option<K>`. Without one the call goes through
 /// [`KeyedBreaker::others`].
 #[derive(Clone)]
-pub struct KeyedCircuitBreakerLayer<K, F> {
+pub struct KeyedCircuitBreakerLayer<K, F, J = LooksIntoBoxes> {
     breakers: KeyedBreaker<K>,
     key: F,
     policy: HttpPolicy,
+    errors: J,
 }
 
 /// The service made by [`KeyedCircuitBreakerLayer`].
 ///
 /// It is ready when the inner service is: whose circuit is meant is only known with the request.
 #[derive(Clone)]
-pub struct KeyedCircuitBreaker<S, K, F> {
+pub struct KeyedCircuitBreaker<S, K, F, J = LooksIntoBoxes> {
     inner: S,
     breakers: KeyedBreaker<K>,
     key: F,
     policy: HttpPolicy,
+    errors: J,
 }
 
 impl<K> KeyedBreaker<K> {
@@ -54,11 +56,24 @@ impl<K> KeyedBreaker<K> {
             breakers: self.clone(),
             key,
             policy: HttpPolicy::default(),
+            errors: LooksIntoBoxes,
         }
     }
 }
 
-impl<K, F> KeyedCircuitBreakerLayer<K, F> {
+impl<K, F, J> KeyedCircuitBreakerLayer<K, F, J> {
+    /// What an error of the inner service says of the dependency; see
+    /// [`CircuitBreakerLayer::judge_errors`](crate::CircuitBreakerLayer::judge_errors).
+    #[must_use]
+    pub fn judge_errors<L>(self, errors: L) -> KeyedCircuitBreakerLayer<K, F, L> {
+        KeyedCircuitBreakerLayer {
+            breakers: self.breakers,
+            key: self.key,
+            policy: self.policy,
+            errors,
+        }
+    }
+
     /// One's own idea of which answers are failures.
     #[must_use]
     pub fn classify(mut self, classify: Arc<dyn Classify>) -> Self {
@@ -74,8 +89,8 @@ impl<K, F> KeyedCircuitBreakerLayer<K, F> {
     }
 }
 
-impl<S, K, F: Clone> Layer<S> for KeyedCircuitBreakerLayer<K, F> {
-    type Service = KeyedCircuitBreaker<S, K, F>;
+impl<S, K, F: Clone, J: Clone> Layer<S> for KeyedCircuitBreakerLayer<K, F, J> {
+    type Service = KeyedCircuitBreaker<S, K, F, J>;
 
     fn layer(&self, inner: S) -> Self::Service {
         KeyedCircuitBreaker {
@@ -83,20 +98,22 @@ impl<S, K, F: Clone> Layer<S> for KeyedCircuitBreakerLayer<K, F> {
             breakers: self.breakers.clone(),
             key: self.key.clone(),
             policy: self.policy.clone(),
+            errors: self.errors.clone(),
         }
     }
 }
 
-impl<S, K, F, ReqBody, ResBody> Service<Request<ReqBody>> for KeyedCircuitBreaker<S, K, F>
+impl<S, K, F, J, ReqBody, ResBody> Service<Request<ReqBody>> for KeyedCircuitBreaker<S, K, F, J>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     ResBody: Body<Data: From<Bytes>>,
     K: Hash + Eq + Clone,
     F: Fn(&Head<'_>) -> Option<K>,
+    J: JudgeError<S::Error> + Clone,
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
+    type Future = ResponseFuture<S::Future, J>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -111,17 +128,18 @@ where
             Some(key) => self.breakers.of(&key).admit(),
             None => self.breakers.others().admit(),
         };
+        let errors = self.errors.clone();
         match admission {
-            Admission::Passed(pass) => begin(pass, &mut self.inner, request, how),
+            Admission::Passed(pass) => begin(pass, &mut self.inner, request, how, errors),
             Admission::Refused(rejection) => {
                 let response = refuse(rejection, how.asked, how.policy.respond());
-                ResponseFuture::refused(response, how)
+                ResponseFuture::refused(response, how, errors)
             }
         }
     }
 }
 
-impl<K, F> std::fmt::Debug for KeyedCircuitBreakerLayer<K, F> {
+impl<K, F, J> std::fmt::Debug for KeyedCircuitBreakerLayer<K, F, J> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KeyedCircuitBreakerLayer")
             .field("breakers", &self.breakers)
@@ -129,7 +147,7 @@ impl<K, F> std::fmt::Debug for KeyedCircuitBreakerLayer<K, F> {
     }
 }
 
-impl<S, K, F> std::fmt::Debug for KeyedCircuitBreaker<S, K, F> {
+impl<S, K, F, J> std::fmt::Debug for KeyedCircuitBreaker<S, K, F, J> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KeyedCircuitBreaker")
             .field("breakers", &self.breakers)
