@@ -167,13 +167,14 @@ fn grpc_response(
         HeaderValue::from_static(rejection.kind().explanation()),
     );
     if let Some(after) = rejection.retry_after() {
-        headers.insert(
-            GRPC_RETRY_PUSHBACK,
-            number(rounded_up(after, Duration::from_millis(1))),
-        );
+        let millis = rounded_up(after, Duration::from_millis(1)).min(LONGEST_PUSHBACK);
+        headers.insert(GRPC_RETRY_PUSHBACK, number(millis));
     }
     response
 }
+
+/// The number is a signed one of 32 bits, and one that cannot be read means "never retry" (gRFC A6). 24 days.
+const LONGEST_PUSHBACK: u64 = i32::MAX as u64;
 
 /// `time` in whole `unit`s, rounded up and at least one.
 fn rounded_up(time: Duration, unit: Duration) -> u64 {
@@ -265,6 +266,7 @@ mod tests {
             (Duration::from_secs(1), "1", "1000"),
             (Duration::from_nanos(1_000_000_001), "2", "1001"),
             (Duration::from_secs(3_600), "3600", "3600000"),
+            (Duration::from_secs(2_592_000), "2592000", "2147483647"),
         ] {
             let rejection = rejection(RejectionKind::Full).with_retry_after(after);
             let http = standard_response(&rejection, Protocol::Http);

@@ -2,7 +2,8 @@
 //!
 //! A limit per client is only as good as the answer to "which client is this?". The answer is a
 //! [`ClientIdentity`]; an [`IdentityResolver`] finds it; an [`IdentityConfig`] says what your
-//! deployment looks like. Every fusebox layer takes the same resolver, so the whole stack agrees.
+//! deployment looks like. Every fusebox layer that asks takes the same resolver, so the whole stack
+//! agrees.
 //!
 //! ```
 //! use std::net::SocketAddr;
@@ -53,6 +54,8 @@
 //!   `routing.http.xff_header_processing.mode` is `append` (never `preserve`); list the subnets of
 //!   the balancer. Google's balancer appends the client **and its own address**, so list that address
 //!   besides `130.211.0.0/22` and `35.191.0.0/16`.
+//! - Whatever it is, it must not append a port to IPv6 without brackets (`2001:db8::1:443`): that is another
+//!   address. Write no port, or the brackets.
 //! - Several of your own proxies in a row: list them all. The walk steps over each.
 //!
 //! ## Cloudflare, or another CDN with a header of its own

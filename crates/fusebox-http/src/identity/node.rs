@@ -10,8 +10,9 @@ use super::client::Unattributed;
 /// `[2001:db8::17]:4711`, and a bare `2001:db8::17`.
 ///
 /// The port is checked and dropped: a client has many. The bare IPv6 form is not in RFC 7239 but is
-/// what `X-Forwarded-For` carries; with more than one colon the whole text is the address, so a port
-/// after unbracketed IPv6 is read as part of it (within the same /64) or is malformed.
+/// what `X-Forwarded-For` carries; with more than one colon the whole text is the address. Nobody can tell
+/// a port after unbracketed IPv6 from a part of it: it is malformed, or read as another address, even of another
+/// network where `::` stood for parts of it. No proxy may write that; see the deployment notes of the module.
 ///
 /// # Errors
 /// [`Unattributed::Hidden`] for `unknown` and for obfuscated names, [`Unattributed::Malformed`] for
