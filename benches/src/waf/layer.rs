@@ -45,6 +45,8 @@ pub(super) fn suite() -> (Vec<Case>, Vec<Limit>) {
         Limit::time("core_hello", ADDED_NS),
         Limit::time("core_search", ADDED_NS),
         Limit::time("core_bare", ADDED_NS),
+        // When it begins and when it is over.
+        Limit::clock_reads("core_search", 2.0),
     ];
     (cases, limits)
 }

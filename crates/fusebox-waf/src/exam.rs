@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fusebox_core::RejectionKind;
+use fusebox_core::{RejectionKind, Timestamp};
 use fusebox_http::identity::PeerAddr;
 use fusebox_http::{Protocol, http_status};
 use fusebox_seclang::{Action, Interruption, Slice, Transaction};
@@ -120,8 +120,12 @@ pub(crate) struct Exam {
 
 impl Exam {
     /// Shows the rules the head of a request, and runs phase 1.
-    pub(crate) fn begin<B>(shared: &Arc<Shared>, request: &Request<B>) -> (Self, Option<Stop>) {
-        let mut tx = shared.transaction();
+    pub(crate) fn begin<B>(
+        shared: &Arc<Shared>,
+        request: &Request<B>,
+        now: Timestamp,
+    ) -> (Self, Option<Stop>) {
+        let mut tx = shared.transaction(now);
         let client = show_head(&mut tx, shared, request);
         let stop = tx.end_request_headers().as_ref().map(Stop::of);
         let exam = Self {

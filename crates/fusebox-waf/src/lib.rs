@@ -126,6 +126,7 @@ mod pace;
 mod refusal;
 mod ruleset;
 mod service;
+mod wall;
 
 pub use audit::AuditLog;
 pub use body::ResponseBody;

@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use fusebox_core::time::Clock;
 use fusebox_core::{
-    Change, EventKind, LayerKind, Live, Mode, ModeCell, Name, Reporter, Snapshot, Value,
+    Change, EventKind, LayerKind, Live, Mode, ModeCell, Name, Reporter, Snapshot, Timestamp, Value,
 };
 use fusebox_http::identity::IdentityResolver;
 
 use crate::WafLayer;
 use crate::config::{Limits, RulesetBuilder};
 use crate::incident::OnIncident;
+use crate::wall::Wall;
 
 /// Rules in force. Cheap to clone; all clones are the same handle.
 ///
@@ -46,6 +48,7 @@ pub(crate) struct Shared {
     pub(crate) clients: IdentityResolver,
     pub(crate) listeners: Vec<Arc<dyn OnIncident>>,
     pub(crate) clock: Clock,
+    wall: Wall,
     pub(crate) mode: ModeCell,
     pub(crate) reporter: Reporter,
     hits: ArcSwap<BTreeMap<u32, Arc<AtomicU64>>>,
@@ -68,6 +71,7 @@ impl Ruleset {
                 clients: settings.clients,
                 listeners: settings.listeners,
                 clock: Clock::new(),
+                wall: Wall::new(),
                 mode: ModeCell::new(settings.mode),
                 reporter: Reporter::new(LayerKind::Waf, settings.name, settings.observers),
                 hits: ArcSwap::default(),
@@ -136,8 +140,9 @@ impl Ruleset {
 }
 
 impl Shared {
-    pub(crate) fn transaction(&self) -> fusebox_seclang::Transaction {
-        self.rules.load().transaction(std::time::SystemTime::now())
+    pub(crate) fn transaction(&self, now: Timestamp) -> fusebox_seclang::Transaction {
+        let time = self.wall.at(now, SystemTime::now);
+        self.rules.load().transaction(time)
     }
 
     pub(crate) fn name(&self) -> &Name {

@@ -48,7 +48,7 @@ where
         };
         // The call exists before the inner service is called: a panic in there tells its end.
         let mut call = Call::begin(shared);
-        let (mut exam, mut stop) = Exam::begin(shared, &request);
+        let (mut exam, mut stop) = Exam::begin(shared, &request, call.started);
         if stop.is_none() {
             match exam.look(&request, how.asked.protocol) {
                 Look::Refuse(refused) => stop = Some(refused),
