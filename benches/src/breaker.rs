@@ -3,6 +3,23 @@
 //! All of them over the same no-op while closed, and over a service that is down while open. recloser and failsafe are
 //! no layers: they are wrapped in the smallest service there is, around the future that their own docs use. On two threads
 //! tower-resilience is left out: under contention its calls wait for a lock, and a call that waits is not one poll.
+//!
+//! # What is missed, and why
+//!
+//! `http_closed/recloser`: 3.4 for 1.5. recloser is measured around a no-op that answers `()`, the layer around one that
+//! answers a response, whose head alone is 112 bytes. Of the 507 instructions that the layer adds, the circuit takes what
+//! it takes in the plain flavour (146), the judgement of head and frame some 40, and the rest is moving: the request into
+//! the inner service (once), the response out of the inner future and into the one with the guarded body (twice), the body
+//! and its frame into whatever reads them. For comparison, over the same no-op: tower's `ConcurrencyLimit` 238, which moves
+//! no response at all; a layer that does nothing but put a guard with a `Drop` into the body 79, because all of it is
+//! inlined and the compiler then moves nothing.
+//!
+//! Tried, in this order, each alone and measured: lend no address of response, body or pass to a function that is not
+//! inlined (764 to 517); a refusal boxed by who makes it, so that the future is not handed out to be filled (to 496, with
+//! the headers that may carry a `Retry-After` passed by value); the guard's end compiled into the body's poll (worse: the
+//! poll is no longer inlined then); no refusal and no policy in the future, so that its destructor is small (no difference);
+//! a request that is not looked at (5). What makes the compiler keep the future and its response in memory after all that
+//! was not found.
 
 use std::future::{Ready, ready};
 use std::task::{Context, Poll, Waker};
@@ -66,7 +83,7 @@ pub fn suite() -> Suite {
             Limit::allocations("closed_by_count", 0.0),
             Limit::allocations("http_closed", 0.0),
             Limit::allocations("open", 0.0),
-            // When the call is over; and when it begins, for the one in sixteen whose latency is told.
+            // When the call is over; and when it begins, for the sample whose latency is told.
             Limit::clock_reads("closed", 1.1),
             Limit::clock_reads("closed_by_count", 0.2),
             Limit::clock_reads("http_closed", 1.1),

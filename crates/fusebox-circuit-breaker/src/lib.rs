@@ -68,6 +68,17 @@
 //! a failure in it, for then it has to remember which of them is the oldest. Every call's latency is measured
 //! up to a thousand a second and thread, and beyond that a sample (see [`Breaker::stats`]).
 //!
+//! In instructions added to a call that does nothing: 146 with a window of time, 112 with one of calls, 124 for a
+//! refusal; recloser, which keeps less and tells less, takes 149 and 125. The layer for HTTP adds 507, because it
+//! moves the response and its body into what watches them; the benches say what was tried against that.
+//!
+//! # What can be changed while traffic flows
+//!
+//! All that decides when it opens, for how long and how it closes ([`Breaker::reconfigure`]), whether it acts
+//! ([`Breaker::set_mode`]), and the state itself ([`force_open`](Breaker::force_open),
+//! [`disable`](Breaker::disable), [`reset`](Breaker::reset)). What says how much is remembered is fixed: the window,
+//! the probes, and which calls hang.
+//!
 //! # What it does not protect against
 //!
 //! - It does not end calls: put a timeout *inside* the breaker (between it and the dependency), where the
