@@ -5,6 +5,7 @@
 //! | `settings` | adds up the settings |
 //! | `draft` | joins chains, merges default actions, applies updates and removals |
 //! | `fold` | decides at load what is known at load |
+//! | `known` | what follows from what is known |
 //! | `lower` | numbers names, resolves skips and removals, compiles expressions, lists and chains of transformations |
 //! | `needs` | what a text must have for an expression to match it |
 //! | `groups` | which captures somebody looks at |
@@ -18,6 +19,7 @@ mod draft;
 mod filter;
 mod fold;
 mod groups;
+mod known;
 mod lower;
 mod matcher;
 mod needs;
