@@ -81,7 +81,8 @@ impl JailConfig {
         self
     }
 
-    /// Room for about so many clients, with strikes or in. All memory for them is taken at once: some 43 bytes each.
+    /// Room for about so many clients, with strikes or in. All memory for them is taken at once: some 43 bytes each, and
+    /// 150 KB.
     pub const fn capacity(mut self, clients: usize) -> Self {
         self.capacity = clients;
         self

@@ -21,8 +21,8 @@ pub enum Action {
     /// test) the client gets what [`Deny`](Self::Deny) gives it, and over HTTP/1 the word that the connection closes.
     #[default]
     Drop,
-    /// A response begins, and goes on and on: one byte now and then, within the [`TarpitBudget`]. Over budget it is
-    /// [`Drop`](Self::Drop).
+    /// A response begins, and goes on and on: one byte now and then, within the [`TarpitBudget`]. Over budget, and for
+    /// `HEAD`, whose answer has no body, it is [`Drop`](Self::Drop).
     Tarpit,
     /// 403, or gRPC `PERMISSION_DENIED`.
     Deny,
@@ -131,6 +131,10 @@ impl BlackholeConfig {
     }
 
     /// Which statuses of answers are strikes, such as 401 or 404. None, if it is not set.
+    ///
+    /// Choose them with a browser in mind that somebody else's page has asked for something: its strikes count, because
+    /// whoever tries passwords could say the same of itself. See
+    /// [what it does not protect against](crate#what-it-does-not-protect-against).
     pub fn strike_statuses(mut self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
         self.strikes.statuses = statuses.into_iter().collect();
         self

@@ -61,6 +61,9 @@
 //!   two strikes; limit what all clients together may cost (a bulkhead), not only what each may.
 //! - Spoofed packets: a strike takes a completed connection, but if your edge ends UDP (HTTP/3) or trusts a header, read
 //!   [`identity`](fusebox_http::identity) first.
+//! - Bans that somebody else brings about. A page elsewhere can have its readers' browsers ask for what is not there, or
+//!   for what a WAF refuses; [`Traps`] leave such requests alone, the other strikes do not, because an attacker could hide
+//!   behind the same header. A statement of a browser's (`Sec-Fetch-Site`) is worth no more than that.
 //! - Bans of bystanders. Many people share an IPv4 address behind a carrier's translator. Choose statuses and sentences
 //!   accordingly, start in [shadow mode](fusebox_core::Mode), and read [`Jail::list`].
 //!

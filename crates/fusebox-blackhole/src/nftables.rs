@@ -3,7 +3,8 @@
 //! Sets of an nftables table of its own, with a timeout for each element, so that a sentence ends by itself even if the
 //! process does not live to see it. What is to be there is compared with what is there once a second, if anything has
 //! changed, and the difference is one transaction of the `nft` program, in its JSON form. At the start the table of
-//! a process before is replaced as a whole.
+//! a process before is replaced as a whole. Whoever loads a firewall's rules anew flushes the table as well: every tenth
+//! time it is looked whether it is still there, and made again if not.
 //!
 //! Only addresses can be dropped here, and only where the jail acts on all its decisions: in
 //! [shadow mode](fusebox_core::Mode) and for a percentage the kernel drops nobody. Lists are not mirrored. Behind a
@@ -34,6 +35,8 @@ use crate::{
 
 /// Elements in one run of `nft`: some 700 KB of text, and a second of the kernel's time at most.
 const PER_RUN: usize = 10_000;
+/// Looks at the jail between two looks at the table.
+const ROUNDS: u32 = 10;
 /// The longest name that nftables takes is 255 bytes; nobody wants to type them.
 const LONGEST_NAME: usize = 64;
 
@@ -231,6 +234,7 @@ async fn keep(
     mut stopped: oneshot::Receiver<()>,
 ) -> Result<(), MirrorError> {
     let mut may_be_stopped = true;
+    let mut round = 0_u32;
     loop {
         tokio::select! {
             stop = &mut stopped, if may_be_stopped => {
@@ -245,8 +249,13 @@ async fn keep(
         let Some(jail) = jail.upgrade() else {
             return kernel.end().await;
         };
+        round = round.wrapping_add(1);
+        if round.is_multiple_of(ROUNDS) && !kernel.has_table().await {
+            tracing::warn!(target: "fusebox", table = kernel.config.table, "the jail's table is gone and is made again");
+            kernel = kernel.afresh();
+        }
         let changes = jail.changes();
-        if changes == seen {
+        if changes == seen && kernel.known.is_some() {
             continue;
         }
         let afresh = kernel.afresh();
@@ -282,6 +291,27 @@ impl Kernel {
         }
     }
 
+    /// Whether the chain is there, with the rules that the table was made with.
+    async fn has_table(&self) -> bool {
+        let config = self.config.clone();
+        let look = tokio::task::spawn_blocking(move || {
+            let [program, words @ ..] = &*config.program else {
+                return false;
+            };
+            let output = Command::new(program)
+                .args(words)
+                .args(["list", "chain", "inet", &config.table, "drop"])
+                .stdin(Stdio::null())
+                .output();
+            // The last rule that is made, so all are there.
+            output.is_ok_and(|output| {
+                let listed = String::from_utf8_lossy(&output.stdout);
+                output.status.success() && listed.contains("@v6_48")
+            })
+        });
+        look.await.unwrap_or(false)
+    }
+
     /// Tells the kernel what is new.
     async fn follow(self, jail: Jail) -> Result<Self, MirrorError> {
         let work = tokio::task::spawn_blocking(move || self.follow_now(&jail));
@@ -310,6 +340,9 @@ impl Kernel {
             .filter(|(key, until)| **until > now && !wanted.contains_key(key));
         for (key, until) in gone {
             script.remove(table, *key, until.since(now));
+            if script.elements >= PER_RUN {
+                std::mem::take(&mut script).run(&self.config.program)?;
+            }
         }
         for (key, until) in wanted
             .iter()

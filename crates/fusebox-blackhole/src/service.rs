@@ -14,7 +14,7 @@ use fusebox_http::{
     identity::{ClientIdentity, PeerAddr},
     refusal,
 };
-use http::{HeaderValue, Request, Response, Version, header::CONNECTION};
+use http::{HeaderValue, Method, Request, Response, Version, header::CONNECTION};
 use http_body::Body;
 use tower_service::Service;
 
@@ -128,7 +128,9 @@ impl Shared {
             },
         );
         let connection = Connection::of(request.extensions());
+        // The answer to a `HEAD` has no body, so it would be over at once.
         if self.action == Action::Tarpit
+            && request.method() != Method::HEAD
             && let Some(trickle) = self.tarpit.enter(connection.cloned())
         {
             let mut response = Response::new(BlackholeBody::trickle(trickle));

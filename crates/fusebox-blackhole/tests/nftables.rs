@@ -257,6 +257,29 @@ async fn the_table_is_reconciled_at_the_start_follows_the_mode_and_is_left_if_so
 }
 
 #[tokio::test]
+async fn a_table_that_somebody_flushed_is_made_again() {
+    if moved_into_a_namespace("a_table_that_somebody_flushed_is_made_again") {
+        return;
+    }
+    let jail = jail();
+    jail.ban("192.0.2.1".parse().unwrap(), HOUR).unwrap();
+    let mirror = NftConfig::new()
+        .every(Duration::from_millis(10))
+        .start(&jail)
+        .await
+        .unwrap();
+    nft("flush ruleset");
+    assert_eq!(nft("list tables"), "");
+    // Nothing has changed in the jail.
+    until("it is there again", || {
+        run("nft list table inet fusebox") && nft("list set inet fusebox v4").contains("192.0.2.1")
+    })
+    .await;
+    mirror.stop().await.unwrap();
+    assert_eq!(nft("list tables"), "");
+}
+
+#[tokio::test]
 async fn a_mirror_that_is_dropped_goes_on_until_the_jail_is() {
     if moved_into_a_namespace("a_mirror_that_is_dropped_goes_on_until_the_jail_is") {
         return;
@@ -300,6 +323,9 @@ async fn many_elements_take_more_than_one_transaction() {
         mirror.len()
     );
     assert!(mirror.len() > 24_900, "{}", mirror.len());
+    jail.unban_all();
+    until("all are out", || mirror.is_empty()).await;
+    assert!(!nft("list set inet fusebox v4").contains("timeout 1h"));
     mirror.stop().await.unwrap();
 }
 

@@ -519,6 +519,18 @@ async fn a_tarpit_trickles_within_its_budget_and_drops_over_it() {
         (vec![], io::ErrorKind::ConnectionReset)
     );
 
+    // The answer to this one has no body that could trickle.
+    let mut fourth = connect(address, 13).await;
+    fourth
+        .write_all(b"HEAD / HTTP/1.1\r\nhost: test\r\n\r\n")
+        .await
+        .unwrap();
+    let (seen, end) = rest(&mut fourth).await;
+    assert_eq!(
+        (seen, end.unwrap_err().kind()),
+        (vec![], io::ErrorKind::ConnectionReset)
+    );
+
     // One reads, the other does not: both are gone when their time is up.
     let mut reader = stuck.pop().unwrap();
     let (seen, end) = rest(&mut reader).await;

@@ -97,8 +97,9 @@ impl Cells {
     #[inline]
     #[must_use]
     pub fn check(&self, key: Key, now: Timestamp) -> Option<Inmate> {
-        if self.0.is_tagged(&self.0.places(key)) {
-            self.look(key, seconds(now))
+        let places = self.0.places(key);
+        if self.0.is_tagged(&places) {
+            self.look(key, &places, seconds(now))
         } else {
             None
         }
@@ -106,16 +107,18 @@ impl Cells {
 
     #[cold]
     #[inline(never)]
-    fn look(&self, key: Key, now: u32) -> Option<Inmate> {
-        let widened = [Width::Net56, Width::Net48].map(|width| key.widened(width));
-        [Some(key)]
-            .into_iter()
-            .chain(widened)
-            .flatten()
-            .find_map(|key| {
-                let record = self.0.read(key)?;
-                record.is_in(now).then(|| inmate(key, record))
-            })
+    fn look(&self, key: Key, places: &Places, now: u32) -> Option<Inmate> {
+        let own = self.0.read(key, places);
+        if let Some(record) = own.filter(|record| record.is_in(now)) {
+            return Some(inmate(key, record));
+        }
+        let places = places.of_networks();
+        [Width::Net56, Width::Net48].into_iter().find_map(|width| {
+            // Only IPv6 has any.
+            let network = key.widened(width)?;
+            let record = self.0.read(network, &places)?;
+            record.is_in(now).then(|| inmate(network, record))
+        })
     }
 
     /// Counts a strike against the client. With the last one it goes in, for as long as the terms say. `jitter` is
@@ -132,12 +135,12 @@ impl Cells {
         if rules.forbid(key) {
             return Struck::Never;
         }
-        if self.look(key, seconds(now)).is_some() {
+        let places = self.0.places(key);
+        if self.look(key, &places, seconds(now)).is_some() {
             return Struck::AlreadyIn;
         }
         // Rounded up, so that a sentence of ten seconds lasts no less.
         let now = seconds_up(now);
-        let places = self.0.places(key);
         let writer = self.0.write(places.block);
         let (at, mut record) = known(writer.find(key, &places), key);
         if record.is_in(now) {

@@ -179,7 +179,6 @@ impl Filter {
     /// A word, and two bits of it, for an IPv6 /32: by one multiplication (Dietzfelbinger and others, "A Reliable
     /// Randomized Algorithm for the Closest-Pair Problem", 1997), which is enough where only lists go in.
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "thirteen bits are left")]
     const fn wide_v6(&self, block: u64) -> (usize, u64) {
         let hash = block.wrapping_mul(self.wide_v6_factor);
         let mask = 1 << ((hash >> 38) & 63) | 1 << ((hash >> 44) & 63);
@@ -321,7 +320,6 @@ fn has<const N: usize>(words: &[AtomicU64; N], word: usize, mask: u64) -> bool {
 
 /// A word, and a bit of it, for an IPv4 /16.
 #[inline]
-#[expect(clippy::cast_possible_truncation, reason = "ten bits are left")]
 const fn wide_v4(block: u64) -> (usize, u64) {
     ((block >> 6) as usize, 1 << (block & 63))
 }

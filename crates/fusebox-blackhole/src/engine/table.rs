@@ -135,11 +135,10 @@ impl Table {
     }
 
     /// The record of a key, whole: never half of one and half of another.
-    pub(super) fn read(&self, key: Key) -> Option<Record> {
+    pub(super) fn read(&self, key: Key, places: &Places) -> Option<Record> {
         /// A writer is done within some ten stores. Who has looked so often in vain waits for it in the lock's
         /// queue instead of burning the processor it may need.
         const TRIES: usize = if cfg!(fusebox_loom) { 1 } else { 64 };
-        let places = self.places(key);
         let block = self.block(places.block);
         for _ in 0..TRIES {
             let before = block.version.load(Ordering::Acquire);
@@ -147,7 +146,7 @@ impl Table {
                 std::hint::spin_loop();
                 continue;
             }
-            let found = self.find(key, &places).map(|(_, record)| record);
+            let found = self.find(key, places).map(|(_, record)| record);
             // The loads above acquire: if any of them saw a store of a later writer, this load sees that writer's
             // odd version or a later one.
             if block.version.load(Ordering::Relaxed) == before {
@@ -155,7 +154,7 @@ impl Table {
             }
         }
         self.write(places.block)
-            .find(key, &places)
+            .find(key, places)
             .map(|(_, record)| record)
     }
 
@@ -338,6 +337,15 @@ impl Writer<'_> {
 }
 
 impl Places {
+    /// Where the networks around a client can be: both of them in the same buckets.
+    pub(super) fn of_networks(&self) -> Self {
+        Self {
+            own: self.around.unwrap_or(self.own),
+            around: None,
+            ..*self
+        }
+    }
+
     /// `site` says which block and tag, `client` which buckets.
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "hashes are cut into parts")]

@@ -5,7 +5,7 @@
 //! it. Here most answers are "none" and most ranges a single address, so a chunk has ranges and not the borders
 //! between them: half as much, and what is small enough for the cache is what is quick.
 //!
-//! Alternatives that were weighed: `DIR-24-8` (Gupta, Lin, McKeown, INFOCOM 1998) takes 32 MB at least; Poptrie (Asai,
+//! Alternatives that were weighed: `DIR-24-8` (Gupta and others, INFOCOM 1998) takes 32 MB at least; Poptrie (Asai,
 //! Ohara, SIGCOMM 2015) walks dependent loads, more of them the longer the prefix; arrays of firsts, lasts and numbers
 //! behind a bitmap of what is listed (what was here before) are five loads far from one another.
 
