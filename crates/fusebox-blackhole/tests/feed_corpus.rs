@@ -1,7 +1,5 @@
 //! Replays the corpus of the fuzz target `feed`, with the target's own oracle, and feeds it with lists that are made up.
 
-#![expect(clippy::unwrap_used, reason = "a test reports by panicking")]
-
 #[path = "../../../fuzz/oracle/feed.rs"]
 #[expect(
     clippy::unwrap_used,
