@@ -87,7 +87,7 @@ impl How {
                     *response.headers_mut() = headers;
                     pass.asked_for(wish);
                 }
-                let (asked, classify) = (self.asked, self.policy.classify());
+                let (asked, classify) = (self.policy.asked(self.asked), self.policy.classify());
                 let into = ResponseBody::guarded;
                 let guarded = GuardedBody::wrap_into(response, asked, classify, pass.take(), into);
                 Poll::Ready(Ok(guarded))

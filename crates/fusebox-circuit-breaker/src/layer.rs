@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use fusebox_http::{Classify, Respond};
+use fusebox_http::{Asked, Classify, Respond};
 use tower_layer::Layer;
 
 use crate::{Breaker, CircuitBreaker, LooksIntoBoxes};
@@ -27,6 +27,7 @@ pub(crate) struct HttpPolicy(Option<Arc<Own>>);
 struct Own {
     classify: Option<Arc<dyn Classify>>,
     respond: Option<Arc<dyn Respond>>,
+    own_requests: bool,
 }
 
 impl HttpPolicy {
@@ -45,6 +46,17 @@ impl HttpPolicy {
 
     pub(crate) fn set_respond(&mut self, respond: Arc<dyn Respond>) {
         self.own().respond = Some(respond);
+    }
+
+    pub(crate) fn set_own_requests(&mut self) {
+        self.own().own_requests = true;
+    }
+
+    /// What was asked, as far as it is known now.
+    #[inline(always)]
+    pub(crate) fn asked(&self, asked: Asked) -> Asked {
+        let own = self.0.as_ref().is_some_and(|policy| policy.own_requests);
+        Asked { own, ..asked }
     }
 
     fn own(&mut self) -> &mut Own {
@@ -106,6 +118,17 @@ impl<J> CircuitBreakerLayer<J> {
             policy: self.policy,
             errors,
         }
+    }
+
+    /// The requests are this side's own: what they call themselves is believed.
+    ///
+    /// For clients that speak gRPC. An answer that is none (a load balancer's page with status 200, say) is then a
+    /// failure, as it is for who has made the call. On a server, where anybody may send
+    /// `content-type: application/grpc`, anybody could open the circuit with that.
+    #[must_use]
+    pub fn for_client(mut self) -> Self {
+        self.policy.set_own_requests();
+        self
     }
 
     /// One's own idea of which answers are failures.

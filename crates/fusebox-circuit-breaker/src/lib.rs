@@ -49,8 +49,10 @@
 //! # What counts
 //!
 //! A call is judged once, at its very end: the error, the trailers, the end of the body. A gRPC call is
-//! judged by `grpc-status` wherever that is; without one it failed. What the caller did wrong
-//! (`INVALID_ARGUMENT`, a 404) is no failure of the dependency. A call that another layer on this side
+//! judged by `grpc-status` wherever that is; without one it failed. An answer that is no gRPC at all is judged
+//! by its HTTP status, unless the requests are known to be [one's own](CircuitBreakerLayer::for_client). What
+//! the caller did wrong (`INVALID_ARGUMENT`, a 404) is no failure of the dependency. An error is one, unless
+//! [`judge_errors`](CircuitBreakerLayer::judge_errors) says otherwise. A call that another layer on this side
 //! has refused ([`Rejection`](fusebox_core::Rejection)) was never made and never counts.
 //!
 //! # What keeps it from sticking

@@ -297,6 +297,36 @@ async fn a_request_that_calls_itself_grpc_does_not_open_the_circuit_of_a_service
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_server_that_gives_up_by_itself_counts() {
+    // What tonic answers when its own timeout has passed.
+    let breaker = build(touchy());
+    let (late, _) = dependency(|| {
+        let mut response = Response::new(MockBody::empty());
+        *response.headers_mut() = trailers("1");
+        response
+    });
+    call(&breaker, late, grpc()).await;
+    assert_eq!(breaker.state(), CircuitState::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_balancers_page_does_not_close_a_clients_circuit() {
+    let breaker = build(touchy());
+    trip_and_cool_down(&breaker).await;
+    let (page, asked) = dependency(|| {
+        let mut response = status(200)();
+        let html = http::HeaderValue::from_static("text/html");
+        response.headers_mut().insert("content-type", html);
+        response
+    });
+    let client = breaker.layer().for_client().layer(page);
+    let response = client.oneshot(grpc()).await.unwrap();
+    response.into_body().collect().await.unwrap();
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    assert_eq!(breaker.state(), CircuitState::Open);
+}
+
 // What this one promises.
 
 #[tokio::test(start_paused = true)]

@@ -259,10 +259,12 @@ mod tests {
     const HTTP: Asked = Asked {
         protocol: Protocol::Http,
         head_only: false,
+        own: false,
     };
     const GRPC: Asked = Asked {
         protocol: Protocol::Grpc,
         head_only: false,
+        own: false,
     };
 
     fn wrap<B: Body>(body: B, asked: Asked) -> (GuardedBody<B, Log>, Log) {

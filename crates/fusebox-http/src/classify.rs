@@ -39,8 +39,10 @@ impl Classify for Standard {
     fn grpc(&self, code: GrpcCode) -> Outcome {
         match code {
             GrpcCode::RESOURCE_EXHAUSTED => Outcome::Throttled,
-            GrpcCode::CANCELLED => Outcome::Cancelled,
-            GrpcCode::UNKNOWN
+            // Who gives a call up hears nothing more of it. Where this arrives somebody has waited for it, and the
+            // other side has given up: tonic, for one, says so when its own timeout has passed.
+            GrpcCode::CANCELLED
+            | GrpcCode::UNKNOWN
             | GrpcCode::DEADLINE_EXCEEDED
             | GrpcCode::INTERNAL
             | GrpcCode::UNAVAILABLE
@@ -65,7 +67,7 @@ pub struct Judgement {
 ///
 /// A gRPC call is judged by `grpc-status` wherever it arrives; a gRPC answer without one is a failure. An answer that
 /// is no gRPC (neither a `grpc-status` nor the content type) is judged as plain HTTP, whatever the request called
-/// itself. A plain HTTP call is judged by its status, and fails all the same when its body breaks off. gRPC-Web hides its
+/// itself, unless that is this side's [`own`](Asked::own). A plain HTTP call is judged by its status, and fails all the same when its body breaks off. gRPC-Web hides its
 /// trailers inside the body: unless the head carries a `grpc-status`, the call counts as a success
 /// when its body ends.
 #[derive(Clone, Copy, Debug)]
@@ -120,24 +122,28 @@ impl Fate {
     ///
     /// What a request says of itself is the caller's word. Taken alone, anybody could send
     /// `content-type: application/grpc` to a service that never spoke it, and each of its answers would lack a
-    /// `grpc-status` and count as its failure.
+    /// `grpc-status` and count as its failure. A client's own word is another matter.
     #[inline(never)]
     fn of_grpc(
         status: StatusCode,
         headers: &HeaderMap,
+        asked: Asked,
         classify: impl Fn(GrpcCode) -> Outcome,
     ) -> Option<Self> {
         if let Some(code) = GrpcCode::of(headers) {
             return Some(Self::settled(classify(code)));
         }
-        match Protocol::of(headers) {
-            Protocol::Http => None,
-            _ if status != StatusCode::OK => {
-                Some(Self::settled(classify(GrpcCode::of_http_status(status))))
-            }
-            Protocol::GrpcWeb => Some(Self::STREAMING),
-            Protocol::Grpc => Some(Self::AWAITING_TRAILERS),
+        let answer = Protocol::of(headers);
+        if answer == Protocol::Http && !asked.own {
+            return None;
         }
+        Some(if status != StatusCode::OK {
+            Self::settled(classify(code_without_status(status)))
+        } else if answer == Protocol::GrpcWeb {
+            Self::STREAMING
+        } else {
+            Self::AWAITING_TRAILERS
+        })
     }
 
     /// Whether there is nothing after the last frame of data that would change it.
@@ -176,13 +182,28 @@ const fn number(outcome: Outcome) -> u64 {
     }
 }
 
+/// The code of a gRPC call that was answered with this status and without a `grpc-status`.
+///
+/// gRPC's own [table](GrpcCode::of_http_status) says what a caller should make of it. Two of its lines would blame
+/// the dependency for what it did not do: a limit was reached, or the request was bad.
+const fn code_without_status(status: StatusCode) -> GrpcCode {
+    match status.as_u16() {
+        400 => GrpcCode::INVALID_ARGUMENT,
+        429 => GrpcCode::RESOURCE_EXHAUSTED,
+        _ => GrpcCode::of_http_status(status),
+    }
+}
+
 /// What has to be known of a request to judge its response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
     /// What it speaks.
     pub protocol: Protocol,
     /// Whether it was a `HEAD`: the answer has headers of a body and no body.
     pub head_only: bool,
+    /// Whether it is this side's own, so that it may be believed: who sends gRPC and is answered with a load
+    /// balancer's page has failed. To [look at](Self::by) a request does not tell.
+    pub own: bool,
 }
 
 impl Asked {
@@ -200,6 +221,7 @@ impl Asked {
                 Protocol::Http
             },
             head_only: request.method() == Method::HEAD,
+            own: false,
         }
     }
 }
@@ -232,7 +254,7 @@ impl Judge {
         let (grpc, whole) = match asked.protocol {
             Protocol::Http => (None, Fate::STREAMING),
             Protocol::Grpc | Protocol::GrpcWeb => (
-                Fate::of_grpc(status, headers, |code| classify.grpc(code)),
+                Fate::of_grpc(status, headers, asked, |code| classify.grpc(code)),
                 Fate::UNDECLARED,
             ),
         };
@@ -345,10 +367,12 @@ mod tests {
     const HTTP: Asked = Asked {
         protocol: Protocol::Http,
         head_only: false,
+        own: false,
     };
     const GRPC: Asked = Asked {
         protocol: Protocol::Grpc,
         head_only: false,
+        own: false,
     };
 
     fn judge(asked: Asked, response: &http::Response<()>) -> Judge {
@@ -411,7 +435,7 @@ mod tests {
         for (trailer, outcome) in [
             ("0", Outcome::Success),
             ("3", Outcome::Success),
-            ("1", Outcome::Cancelled),
+            ("1", Outcome::Failure),
             ("8", Outcome::Throttled),
             ("13", Outcome::Failure),
             ("14", Outcome::Failure),
@@ -451,6 +475,43 @@ mod tests {
                 let judge = judge(GRPC, &response);
                 assert_eq!(judge.ended().outcome, outcome, "{answer} {content_type:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_load_balancers_page_is_a_failure_of_ones_own_grpc_call() {
+        let own = Asked { own: true, ..GRPC };
+        for (answer, outcome) in [
+            (200, Outcome::Failure),
+            (400, Outcome::Success),
+            (401, Outcome::Success),
+            (403, Outcome::Success),
+            (429, Outcome::Throttled),
+            (500, Outcome::Failure),
+            (503, Outcome::Failure),
+        ] {
+            let mut response = status(answer);
+            let html = http::HeaderValue::from_static("text/html");
+            response.headers_mut().insert("content-type", html);
+            let judge = judge(own, &response);
+            assert_eq!(judge.ended().outcome, outcome, "{answer}");
+        }
+        let mut judge = judge(own, &status(200));
+        judge.trailers(&code("0"), &Standard);
+        assert_eq!(judge.ended().outcome, Outcome::Success, "no content type");
+    }
+
+    #[test]
+    fn a_grpc_answer_without_a_code_blames_nobody_for_a_limit_or_a_bad_request() {
+        for (answer, outcome) in [
+            (400, Outcome::Success),
+            (429, Outcome::Throttled),
+            (503, Outcome::Failure),
+        ] {
+            let mut response = grpc_answer();
+            *response.status_mut() = StatusCode::from_u16(answer).unwrap();
+            let judge = judge(GRPC, &response);
+            assert_eq!(judge.ended().outcome, outcome, "{answer}");
         }
     }
 

@@ -53,7 +53,7 @@ impl Authoriser {
             .build()?;
         let channel = endpoint.connect_timeout(DEADLINE).connect_lazy();
         let stack = ServiceBuilder::new()
-            .layer(breaker.layer())
+            .layer(breaker.layer().for_client())
             .timeout(DEADLINE)
             .layer(compartment.layer())
             .service(channel);

@@ -74,6 +74,14 @@ impl<K, F, J> KeyedCircuitBreakerLayer<K, F, J> {
         }
     }
 
+    /// The requests are this side's own; see
+    /// [`CircuitBreakerLayer::for_client`](crate::CircuitBreakerLayer::for_client).
+    #[must_use]
+    pub fn for_client(mut self) -> Self {
+        self.policy.set_own_requests();
+        self
+    }
+
     /// One's own idea of which answers are failures.
     #[must_use]
     pub fn classify(mut self, classify: Arc<dyn Classify>) -> Self {

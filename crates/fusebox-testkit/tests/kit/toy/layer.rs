@@ -210,6 +210,7 @@ async fn queued(
             let asked = Asked {
                 protocol: Protocol::Http,
                 head_only: false,
+                own: false,
             };
             finished(record, asked, future.await)
         }
@@ -225,6 +226,7 @@ async fn admitted(mut record: Record, mut inner: Inner, request: Request<MockBod
             _ => Protocol::of(request.headers()),
         },
         head_only: false,
+        own: false,
     };
     let future = inner.call(changed(flaw, request));
     let result = if flaw == Flaw::LetsTheInnerCallGoOn {
