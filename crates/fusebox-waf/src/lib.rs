@@ -80,6 +80,13 @@
 //!
 //! `drop` is 403 as well; a layer cannot close a connection. In HTTP/1 the answer says `Connection: close`, so that the server does.
 //!
+//! # What it costs
+//!
+//! With the built-in rules some 9 microseconds for a browser's GET with its cookies, 11 with seven arguments, 2 for a request with
+//! nothing but a host, on top of axum's hello world; two reads of the clock and two allocations. `cargo xtask bench
+//! waf` measures it. A body is copied once, if it comes in more than 64 frames, and parsed; a hundred kilobytes of JSON take 3
+//! milliseconds.
+//!
 //! # Where to put it
 //!
 //! Behind the rate limit, so that a flood costs a table look-up and not an inspection; before routing, or on a route with a handle
