@@ -74,9 +74,9 @@ impl Ring {
     #[cold]
     #[inline(never)]
     fn add_good_slowly(&self, shards: &[Arc<Shard>], shard: &Shard, generation: u32) {
-        let most = self.most();
+        let (count, most) = (shard.calls.of(generation), self.most());
         // Ends: whoever goes round again has found a seal that somebody has broken meanwhile.
-        while !shard.calls.of(generation).add_up_to(generation, most) {
+        while !count.add_up_to(generation, most) {
             if self.is_sealed(generation) {
                 self.push(generation, Class::GOOD);
                 if self.all_good(generation) {
@@ -84,8 +84,12 @@ impl Ring {
                 }
                 return;
             }
-            // Somebody sets or breaks the seal just now, and holds this until it is done.
-            drop(lock(&self.sealing));
+            // Somebody sets or breaks the seal just now, and holds this until it is done. If nobody does, it is
+            // that of a generation which has ended with it: too late.
+            let _settled = lock(&self.sealing);
+            if count.get(generation) == SEALED && !self.is_sealed(generation) {
+                return;
+            }
         }
     }
 
@@ -346,6 +350,19 @@ mod tests {
         calls.add(2, Class::FAILED, 1);
         let totals = calls.totals(2);
         assert_eq!((totals.calls, totals.failed), (4, 1));
+    }
+
+    #[test]
+    fn a_good_call_that_is_late_for_a_generation_that_ended_sealed_moves_nothing() {
+        let calls = Calls::window(10);
+        calls.add(1, Class::FAILED, 1);
+        // The next one is sealed, and after that none.
+        for class in [Class::FAILED, Class::GOOD] {
+            calls.add(4, class, 10);
+            let before = calls.totals(4);
+            calls.add(1, Class::GOOD, 2);
+            assert_eq!(calls.totals(4), before);
+        }
     }
 
     #[test]
