@@ -69,6 +69,19 @@
 //! The filter can only say that a rule cannot match. [`RulesetBuilder::plain`] turns it off, together with everything decided at
 //! load: the tests compare both engines on everything they have.
 //!
+//! # What it costs
+//! The whole life of a benign request with browser headers takes 22 to 36 microseconds with CRS at paranoia level 1 and 36 to 61
+//! at level 4; an attack takes little more. In one run beside libmodsecurity 3.0.9 that is between a 60th and a 140th of its
+//! time, give or take what a shared machine does to either; JSON of 100 KiB takes between a 90th and a 200th. Without a body a request allocates nothing, and no request allocates per
+//! rule. The worst body of 128 KiB that we could make takes 13 milliseconds. CRS loads in a quarter of a second and holds 27 MiB.
+//!
+//! * The exception is long text: 100 KiB of English take 2 milliseconds, a 14th to a 20th of libmodsecurity's time, where a 60th was
+//!   the aim. What is left of it is one look at each of the four texts that transformations make of it, those transformations, and
+//!   six expressions whose words are in every long text. Shorter strings in the filter, from 4 bytes on, gained nothing.
+//! * Nothing is compiled on the way. Everyday requests and attacks at load have the larger automata build what they build as they
+//!   go, for as many threads as there are; the first request still takes 1.4 to 1.8 times the instructions of the thousandth, for
+//!   what its text has that theirs had not.
+//!
 //! One automaton over all rules would be faster still on friendly text, and was measured at 0.04 MB/s on hostile text. So each rule
 //! has its own, and a [`WorkBudget`] bounds what a request can cost; [`Transaction::end_request_body_slice`] lets an asynchronous
 //! caller breathe.
