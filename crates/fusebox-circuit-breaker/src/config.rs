@@ -322,6 +322,10 @@ impl BreakerBuilder {
     /// A probe that is not over by then loses its place to the next one, and its result moves nothing.
     /// Default 30 seconds.
     ///
+    /// If it has been answered by then, and that was no failure (a stream that has begun and goes on), it counts
+    /// as a success when the next one takes its place: else a dependency whose answers are all streams that live
+    /// longer than this could never close a circuit.
+    ///
     /// The breaker does not end the call: that is what a timeout inside it is for. Make this longer than
     /// that timeout, or a hung call and its successor are both under way.
     pub fn probe_deadline(mut self, deadline: Duration) -> Self {

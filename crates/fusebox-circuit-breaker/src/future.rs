@@ -80,7 +80,10 @@ impl How {
         match polled {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(mut response)) => {
-                pass.answered();
+                // The outcome may still be decided by the end. What the head says is enough for a call that may never
+                // come to one; only the status, because a reference to the response would keep it in memory.
+                let status = response.status();
+                pass.answered_so(|| self.policy.may_be_well(status));
                 if may_ask_for_time(self.asked, &response) {
                     let headers = std::mem::take(response.headers_mut());
                     let (headers, wish) = wish_in(headers);

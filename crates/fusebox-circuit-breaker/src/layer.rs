@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
-use fusebox_http::{Asked, Classify, Respond};
+use fusebox_core::Outcome;
+use fusebox_http::{Asked, Classify, Respond, Standard};
+use http::StatusCode;
 use tower_layer::Layer;
 
 use crate::{Breaker, CircuitBreaker, LooksIntoBoxes};
@@ -34,6 +36,15 @@ impl HttpPolicy {
     #[inline(always)]
     pub(crate) fn classify(&self) -> Option<Arc<dyn Classify>> {
         self.0.as_ref()?.classify.clone()
+    }
+
+    /// Whether the head with this status may be that of a success.
+    pub(crate) fn may_be_well(&self, status: StatusCode) -> bool {
+        let own = self
+            .0
+            .as_ref()
+            .and_then(|policy| policy.classify.as_deref());
+        own.unwrap_or(&Standard).http(status) == Outcome::Success
     }
 
     pub(crate) fn respond(&self) -> Option<&dyn Respond> {

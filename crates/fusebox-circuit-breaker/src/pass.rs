@@ -61,12 +61,21 @@ impl Pass {
         self.tell(end.into());
     }
 
-    /// The call has been answered, if not to the end: from now on it does not hang.
+    /// The call has been answered, if not to the end, and all is well so far: from now on it does not hang. If
+    /// it is a probe, it has succeeded should it still be under way at its
+    /// [deadline](crate::BreakerBuilder::probe_deadline).
     #[inline]
     pub fn answered(&mut self) {
-        if let Some(seat) = &self.seat {
-            let circuit = &seat.shared().circuit;
-            circuit.answered(seat.shard(), &mut self.ticket);
+        self.answered_so(|| true);
+    }
+
+    /// As [`answered`](Self::answered); whether all is well is only asked where it matters.
+    #[inline(always)]
+    pub(crate) fn answered_so(&mut self, well: impl FnOnce() -> bool) {
+        if self.ticket.awaits_answer()
+            && let Some(seat) = &self.seat
+        {
+            self.ticket = answered_so(seat, self.ticket.clone(), well());
         }
     }
 
@@ -111,6 +120,19 @@ impl Pass {
             end_slowly(seat, self.ticket.clone(), self.weight, outcome, local, wish);
         }
     }
+}
+
+/// The answer to a call that somebody waits for.
+#[cold]
+#[inline(never)]
+fn answered_so(seat: &Seat, mut ticket: Ticket, well: bool) -> Ticket {
+    let circuit = &seat.shared().circuit;
+    if well {
+        circuit.answered_well(seat.shard(), &mut ticket);
+    } else {
+        circuit.answered(seat.shard(), &mut ticket);
+    }
+    ticket
 }
 
 /// The end of a call that was timed, or did not go well, or comes after a transition.

@@ -327,6 +327,60 @@ async fn a_load_balancers_page_does_not_close_a_clients_circuit() {
     assert_eq!(breaker.state(), CircuitState::Open);
 }
 
+#[tokio::test(start_paused = true)]
+async fn streams_that_outlast_the_deadline_of_a_probe_do_not_wedge_it() {
+    let breaker = build(touchy());
+    trip_and_cool_down(&breaker).await;
+    let (endless, _) = dependency(|| Response::new(MockBody::of([MockFrame::Pending])));
+    let service = breaker.layer().layer(endless);
+    let stream = service.clone().oneshot(http()).await.unwrap();
+    advance(5 * SECOND - Duration::from_nanos(1)).await;
+    let refused = service.clone().oneshot(http()).await.unwrap();
+    assert_eq!(refused.status(), 503);
+    advance(Duration::from_nanos(1)).await;
+    let next = service.oneshot(http()).await.unwrap();
+    assert_eq!(next.status(), 200);
+    assert_eq!(breaker.state(), CircuitState::Closed);
+    drop((stream, next));
+    assert_eq!(breaker.state(), CircuitState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_whose_body_outlasts_the_deadline_does_not_close_it() {
+    let breaker = build(touchy());
+    trip_and_cool_down(&breaker).await;
+    let (down, _) = dependency(|| {
+        let mut response = Response::new(MockBody::of([MockFrame::Pending]));
+        *response.status_mut() = StatusCode::BAD_GATEWAY;
+        response
+    });
+    let service = breaker.layer().layer(down);
+    let _slow = service.clone().oneshot(http()).await.unwrap();
+    advance(5 * SECOND).await;
+    let _next = service.oneshot(http()).await.unwrap();
+    assert_eq!(breaker.state(), CircuitState::HalfOpen);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_an_earlier_probe_says_nothing_about_a_later_half_open() {
+    let breaker = build(touchy().probes(2).close_at_ratio(1.0, 2));
+    trip_and_cool_down(&breaker).await;
+    let mut stream = breaker.try_pass().unwrap();
+    stream.answered();
+    ends(&breaker, Outcome::Failure);
+    ends(&breaker, Outcome::Failure);
+    assert_eq!(breaker.state(), CircuitState::Open);
+    advance(10 * SECOND).await;
+    let _first = breaker.try_pass().unwrap();
+    ends(&breaker, Outcome::Success);
+    assert_eq!(
+        breaker.state(),
+        CircuitState::HalfOpen,
+        "one success, not two"
+    );
+    drop(stream);
+}
+
 // What this one promises.
 
 #[tokio::test(start_paused = true)]

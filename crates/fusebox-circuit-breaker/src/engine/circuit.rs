@@ -1,8 +1,9 @@
 use std::{sync::Arc, time::Duration};
 
 use fusebox_core::{
-    Timestamp,
+    Outcome, Timestamp,
     sync::{AtomicU64, Mutex, Ordering, fence},
+    time::nanos,
 };
 
 use super::{
@@ -174,9 +175,14 @@ impl Circuit {
                     None => self.end_ramp(state, shell),
                 },
                 Phase::HalfOpen => {
-                    let Some(lease) = self.hot.leases.take(now) else {
+                    let Some(taken) = self.hot.leases.take(now) else {
                         return Self::refused_for(SOON, now);
                     };
+                    let lease = taken.lease;
+                    // Of this generation: those before it ended when the circuit opened.
+                    if taken.was_answered.is_some_and(|at| at >= self.until()) {
+                        self.outlasted(state, now, shell);
+                    }
                     // It may have opened since: then a probe would be a call through an open circuit.
                     if self.state() == state {
                         return Verdict::Admitted(Ticket::probe(state, lease));
@@ -242,6 +248,29 @@ impl Circuit {
     pub fn answered(&self, shard: &Shard, ticket: &mut Ticket) {
         if let (Some(quarter), Some(flights)) = (ticket.lands(), &self.flights) {
             flights.end(shard.index as usize, ticket.state().generation(), quarter);
+        }
+    }
+
+    /// The call has been answered, and all is well so far. A probe that is still under way at its deadline, as
+    /// streams may be, then counts as a success.
+    pub fn answered_well(&self, shard: &Shard, ticket: &mut Ticket) {
+        self.answered(shard, ticket);
+        if let Some(lease) = ticket.lease()
+            && let Some(answered) = self.hot.leases.answered(lease)
+        {
+            ticket.renew(answered);
+        }
+    }
+
+    /// The deadline of a probe has passed that had been answered.
+    #[cold]
+    fn outlasted(&self, state: State, now: Timestamp, shell: &impl Shell) {
+        let class = self.settings.with(|settings| {
+            let ran = nanos(settings.probe_deadline);
+            settings.class(Outcome::Success, ran)
+        });
+        if let Some(class) = class {
+            self.probed(state, class, now, shell);
         }
     }
 

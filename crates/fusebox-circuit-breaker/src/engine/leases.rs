@@ -28,23 +28,33 @@ impl Lease {
 
 /// The places for probes: as many as may be under way at once.
 ///
-/// A word says until when its place is taken and whether it still is. No word is ever used twice for
+/// A word says until when its place is taken, whether it still is, and whether its holder has been answered. No word is ever used twice for
 /// the same place (each is later than the one before), so whoever comes back with a word that is
 /// not there any more came too late, and knows it.
 #[derive(Debug)]
 pub(super) struct Leases {
-    /// The deadline in nanoseconds (63 bits) and whether the place is taken (1).
+    /// The deadline in nanoseconds (62 bits), [`ANSWERED`] and [`TAKEN`].
     places: Box<[AtomicU64]>,
     term: Duration,
 }
 
 const TAKEN: u64 = 1;
+/// The holder was answered, and all was well so far.
+const ANSWERED: u64 = 1 << 1;
 
-/// A century and a half: with it a deadline never comes near what a word can hold.
-const LONGEST_TERM: Duration = Duration::from_nanos(u64::MAX >> 2);
+/// Seventy years: with it a deadline never comes near what a word can hold.
+const LONGEST_TERM: Duration = Duration::from_nanos(u64::MAX >> 3);
 
 const fn deadline(word: u64) -> u64 {
-    word >> 1
+    word >> 2
+}
+
+/// A lease, and what became of the one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Taken {
+    pub(super) lease: Lease,
+    /// If the holder before missed its deadline, and had been answered by then: when it took the place.
+    pub(super) was_answered: Option<Timestamp>,
 }
 
 impl Leases {
@@ -56,7 +66,7 @@ impl Leases {
     }
 
     /// Takes a place that is free, or whose holder has missed its deadline.
-    pub(super) fn take(&self, now: Timestamp) -> Option<Lease> {
+    pub(super) fn take(&self, now: Timestamp) -> Option<Taken> {
         for (place, word) in (0..).zip(&self.places) {
             let mut seen = word.load(Ordering::Acquire);
             while seen & TAKEN == 0 || deadline(seen) <= now.as_nanos() {
@@ -64,11 +74,15 @@ impl Leases {
                     .as_nanos()
                     .saturating_add(nanos(self.term))
                     .max(deadline(seen).saturating_add(1));
-                let new = until << 1 | TAKEN;
+                let new = until << 2 | TAKEN;
                 match word.compare_exchange_weak(seen, new, Ordering::AcqRel, Ordering::Acquire) {
                     Ok(_) => {
                         let word = NonZeroU64::new(new)?;
-                        return Some(Lease { place, word });
+                        let answered = seen & (TAKEN | ANSWERED) == TAKEN | ANSWERED;
+                        return Some(Taken {
+                            lease: Lease { place, word },
+                            was_answered: answered.then(|| self.taken_at_in(seen)),
+                        });
                     }
                     Err(now) => seen = now,
                 }
@@ -79,20 +93,30 @@ impl Leases {
 
     /// Gives a place back; `false` when it was lost at the deadline.
     pub(super) fn give_back(&self, lease: Lease) -> bool {
+        self.change(lease, lease.word.get() & !(TAKEN | ANSWERED))
+    }
+
+    /// The lease of a holder that was answered; `None` when it was lost at the deadline.
+    pub(super) fn answered(&self, lease: Lease) -> Option<Lease> {
+        let word = lease.word | ANSWERED;
+        let place = lease.place;
+        (self.change(lease, word.get())).then_some(Lease { place, word })
+    }
+
+    fn change(&self, lease: Lease, to: u64) -> bool {
         self.places.get(lease.place as usize).is_some_and(|word| {
-            word.compare_exchange(
-                lease.word.get(),
-                lease.word.get() & !TAKEN,
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            )
-            .is_ok()
+            word.compare_exchange(lease.word.get(), to, Ordering::AcqRel, Ordering::Acquire)
+                .is_ok()
         })
     }
 
     /// When it was taken.
     pub(super) fn taken_at(&self, lease: Lease) -> Timestamp {
-        Timestamp::from_nanos(deadline(lease.word.get()).saturating_sub(nanos(self.term)))
+        self.taken_at_in(lease.word.get())
+    }
+
+    fn taken_at_in(&self, word: u64) -> Timestamp {
+        Timestamp::from_nanos(deadline(word).saturating_sub(nanos(self.term)))
     }
 
     /// How many are held and in time.
@@ -118,7 +142,7 @@ mod tests {
     #[test]
     fn gives_as_many_as_there_are() {
         let leases = Leases::new(2, TERM);
-        let first = leases.take(at(0)).unwrap();
+        let first = leases.take(at(0)).unwrap().lease;
         assert!(leases.take(at(1)).is_some());
         assert_eq!(leases.take(at(2)), None);
         assert!(leases.give_back(first));
@@ -129,9 +153,9 @@ mod tests {
     #[test]
     fn takes_a_place_from_who_missed_the_deadline_and_tells_them_so() {
         let leases = Leases::new(1, TERM);
-        let late = leases.take(at(0)).unwrap();
+        let late = leases.take(at(0)).unwrap().lease;
         assert_eq!(leases.take(at(99)), None);
-        let next = leases.take(at(100)).unwrap();
+        let next = leases.take(at(100)).unwrap().lease;
         assert!(!leases.give_back(late));
         assert_eq!(leases.held(at(100)), 1);
         assert!(leases.give_back(next));
@@ -139,11 +163,26 @@ mod tests {
     }
 
     #[test]
+    fn who_takes_a_place_learns_whether_the_one_before_was_answered() {
+        let leases = Leases::new(1, TERM);
+        let hung = leases.take(at(7)).unwrap().lease;
+        let next = leases.take(at(107)).unwrap();
+        assert_eq!(next.was_answered, None);
+        assert_eq!(leases.answered(hung), None, "too late");
+        leases.answered(next.lease).unwrap();
+        let next = leases.take(at(207)).unwrap();
+        assert_eq!(next.was_answered, Some(at(107)));
+        let over = leases.answered(next.lease).unwrap();
+        assert!(leases.give_back(over));
+        assert_eq!(leases.take(at(208)).unwrap().was_answered, None, "was over");
+    }
+
+    #[test]
     fn a_lease_given_back_in_the_same_instant_is_another_one() {
         let leases = Leases::new(1, TERM);
-        let first = leases.take(at(5)).unwrap();
+        let first = leases.take(at(5)).unwrap().lease;
         assert!(leases.give_back(first));
-        let second = leases.take(at(5)).unwrap();
+        let second = leases.take(at(5)).unwrap().lease;
         assert_ne!(first, second);
         assert!(!leases.give_back(first));
     }

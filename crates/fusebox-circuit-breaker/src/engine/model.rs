@@ -143,11 +143,26 @@ impl Model {
             CircuitState::Disabled => {}
             CircuitState::Open | CircuitState::ForcedOpen => return None,
             CircuitState::HalfOpen => {
-                let free = |place: &&mut (u64, Option<usize>)| place.1.is_none() || place.0 <= now;
-                let place = self.places.iter_mut().find(free)?;
+                let free = |place: &(u64, Option<usize>)| place.1.is_none() || place.0 <= now;
+                let at = self.places.iter().position(free)?;
+                let (before, holder) = self.places[at];
                 // No deadline twice for one place.
-                let until = (now + nanos(self.settings.probe_deadline)).max(place.0 + 1);
-                *place = (until, Some(self.next_id + 1));
+                let term = nanos(self.settings.probe_deadline);
+                let until = (now + term).max(before + 1);
+                let answered = self.flying.iter().any(|call| {
+                    Some(call.id) == holder && call.answered && call.generation == self.generation
+                });
+                if answered {
+                    let generation = self.generation;
+                    self.places[at] = (until, None);
+                    if let Some(kind) = self.kind(Outcome::Success.into(), term) {
+                        self.probed(kind, now);
+                    }
+                    if self.generation != generation {
+                        return self.admit(now);
+                    }
+                }
+                self.places[at] = (until, Some(self.next_id + 1));
                 probe = true;
             }
             CircuitState::Closed => {
@@ -513,7 +528,8 @@ impl Pair {
             Step::Answer { call } if !self.tickets.is_empty() => {
                 let place = call % self.tickets.len();
                 let (id, shard, ticket) = &mut self.tickets[place];
-                self.circuit.answered(self.circuit.shard(*shard), ticket);
+                self.circuit
+                    .answered_well(self.circuit.shard(*shard), ticket);
                 let flying = self.model.flying.iter_mut().find(|call| call.id == *id);
                 flying.unwrap().answered = true;
             }

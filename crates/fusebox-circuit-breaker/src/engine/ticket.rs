@@ -35,7 +35,7 @@ pub struct Ticket {
     /// For a probe the word of its lease, for every other call when it began.
     mark: u64,
     /// For a probe the place of its lease, for every other call the quarter in which it is counted as in
-    /// flight, and one; zero for none.
+    /// flight, each and one; zero for none.
     place: u32,
     /// How many milliseconds the dependency asked to be left alone; zero if it did not.
     wish: u32,
@@ -92,7 +92,7 @@ impl Ticket {
         Self {
             word: state.word() | MORE,
             mark,
-            place,
+            place: place + 1,
             wish: 0,
         }
     }
@@ -135,10 +135,23 @@ impl Ticket {
     /// The lease of a probe.
     pub(super) fn lease(&self) -> Option<Lease> {
         if self.state().phase() == Phase::HalfOpen {
-            Lease::from_parts(self.place, self.mark)
+            Lease::from_parts(self.place.checked_sub(1)?, self.mark)
         } else {
             None
         }
+    }
+
+    /// The lease of the probe is another one now.
+    pub(super) const fn renew(&mut self, lease: Lease) {
+        let (place, mark) = lease.parts();
+        (self.place, self.mark) = (place + 1, mark);
+    }
+
+    /// Whether an answer changes anything for it: it is counted as in flight, or a probe.
+    #[inline(always)]
+    #[must_use]
+    pub const fn awaits_answer(&self) -> bool {
+        self.place != 0
     }
 
     /// It is counted as in flight in that quarter.
