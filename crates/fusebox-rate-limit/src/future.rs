@@ -52,7 +52,7 @@ pub(crate) struct Rest<St> {
     pub(crate) standings: Standings,
 }
 
-/// A refusal that is not an answer yet.
+/// A refusal that is no answer yet.
 pub(crate) struct Refused {
     pub(crate) rejection: Rejection,
     pub(crate) violated: u8,
@@ -85,7 +85,8 @@ where
     // Boxed, so that a call that need not wait carries neither a timer nor the request about.
     Parked(Pin<Box<Parked<S, R, St>>>),
     Asking(Box<Asking<S, R, St>>),
-    Refused(Option<Refused>),
+    // An answer already: to be made one later, it would have to take along what that needs.
+    Refused(Option<Response<Bytes>>),
 }
 
 /// A call that waits for its turn.
@@ -132,7 +133,7 @@ impl<S, R, St: QuotaStore> Future for Parked<S, R, St> {
 /// What a step of a call that does not run yet leads to.
 enum Next<S: Service<R>, R, St: QuotaStore> {
     State(State<S, R, St>),
-    Answer(Refused),
+    Answer(Response<Bytes>),
 }
 
 impl<S, R, St> State<S, R, St>
@@ -152,6 +153,7 @@ where
     fn poll_before(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
+        protocol: Protocol,
         rest: Option<&mut Rest<St>>,
     ) -> Poll<Next<S, R, St>> {
         Poll::Ready(match self.project() {
@@ -180,11 +182,18 @@ where
                         let parked = Parked::until(start, wait, call, inner, request);
                         Next::State(Self::Parked(Box::pin(parked)))
                     }
-                    Fate::Refused(refused) => Next::Answer(refused),
+                    Fate::Refused(refused) => {
+                        let Rest {
+                            limiter,
+                            rules,
+                            standings,
+                        } = rest;
+                        Next::Answer(refuse(refused, protocol, limiter, rules, standings))
+                    }
                 }
             }
-            Doing::Refused(refused) => match refused.take() {
-                Some(refused) => Next::Answer(refused),
+            Doing::Refused(answer) => match answer.take() {
+                Some(answer) => Next::Answer(answer),
                 None => return Poll::Pending,
             },
             // It is polled as itself.
@@ -230,11 +239,11 @@ where
                 };
             }
             cold_path();
-            match ready!(state.as_mut().poll_before(cx, this.rest.as_mut())) {
+            let protocol = this.asked.protocol;
+            match ready!(state.as_mut().poll_before(cx, protocol, this.rest.as_mut())) {
                 Next::State(next) => state.set(next),
-                Next::Answer(refused) => {
-                    let protocol = this.asked.protocol;
-                    return Poll::Ready(Ok(refuse(refused, protocol, this.rest.as_ref())));
+                Next::Answer(answer) => {
+                    return Poll::Ready(Ok(answer.map(ResponseBody::refusal)));
                 }
             }
         }
@@ -274,7 +283,12 @@ fn answer<B: Body, St: QuotaStore>(
             }
             classify = special.classify.as_ref();
         }
-        rest.tell(response.headers_mut());
+        let Rest {
+            limiter,
+            rules,
+            standings,
+        } = rest;
+        tell(response.headers_mut(), limiter, rules, standings);
     }
     if call.is_followed() {
         let body = GuardedBody::wrap(response, asked, classify.cloned(), call.take());
@@ -287,37 +301,39 @@ fn answer<B: Body, St: QuotaStore>(
     response.map(ResponseBody::inner)
 }
 
-#[inline(never)]
-fn refuse<B, St: QuotaStore>(
+/// The answer to a refused request.
+pub(crate) fn refuse<St: QuotaStore>(
     refused: Refused,
     protocol: Protocol,
-    rest: Option<&Rest<St>>,
-) -> Response<ResponseBody<B, St>> {
-    let policies = rest.and_then(|rest| rest.limiter.shared.tiers.get(refused.tier.0));
-    let special = rest.and_then(|rest| rest.rules.special.as_ref());
+    limiter: &RateLimiter<St>,
+    rules: &Rules,
+    standings: &Standings,
+) -> Response<Bytes> {
+    let special = rules.special.as_ref();
     let mut response = refusal::response(
         refused.rejection,
         refused.violated,
-        policies,
+        limiter.shared.tiers.get(refused.tier.0),
         protocol,
         special.and_then(|special| special.respond.as_deref()),
-        rest.map_or(0, |rest| rest.rules.telling.fields()),
+        rules.telling.fields(),
     );
-    if let Some(rest) = rest {
-        rest.tell(response.headers_mut());
-    }
-    response.map(ResponseBody::refusal)
+    tell(response.headers_mut(), limiter, rules, standings);
+    response
 }
 
-impl<St> Rest<St> {
-    /// Adds the header fields that tell of quotas.
-    #[inline]
-    fn tell(&self, headers: &mut http::HeaderMap) {
-        if let Some((tier, standings)) = &self.standings
-            && let Some(policies) = self.limiter.shared.tiers.get(tier.0)
-        {
-            self.rules.telling.write(headers, policies, standings);
-        }
+/// Adds the header fields that tell of quotas.
+#[inline]
+fn tell<St>(
+    headers: &mut http::HeaderMap,
+    limiter: &RateLimiter<St>,
+    rules: &Rules,
+    standings: &Standings,
+) {
+    if let Some((tier, standings)) = standings
+        && let Some(policies) = limiter.shared.tiers.get(tier.0)
+    {
+        rules.telling.write(headers, policies, standings);
     }
 }
 

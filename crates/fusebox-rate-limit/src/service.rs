@@ -14,7 +14,7 @@ use crate::Tier;
 use crate::body::ResponseBody;
 use crate::call::Call;
 use crate::charge::{Charge, Charged};
-use crate::future::{Asking, Parked, Refused, ResponseFuture, Rest, State};
+use crate::future::{Asking, Parked, Refused, ResponseFuture, Rest, State, refuse};
 use crate::layer::Rules;
 use crate::limiter::RateLimiter;
 use crate::policy::Head;
@@ -160,7 +160,7 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
         match unidentified.map(|at| self.unidentified(at)) {
             None => self.begin(request, None, asked, None),
             Some(Fate::Call(call, _)) => self.begin(request, Some(call), asked, None),
-            Some(Fate::Refused(refused)) => self.future(State::Refused(Some(refused)), asked, None),
+            Some(Fate::Refused(refused)) => self.refused(refused, asked, &None),
         }
     }
 
@@ -194,7 +194,7 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
             violated: 0,
             tier: charge.tier,
         };
-        self.future(State::Refused(Some(refused)), asked, None)
+        self.refused(refused, asked, &None)
     }
 
     /// A request that waits, is refused, is to be settled, or whose answer tells of its quotas. It is held back in any
@@ -226,7 +226,7 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
                         let parked = Parked::until(start, wait, call, self.ready_one(), request);
                         State::Parked(Box::pin(parked))
                     }
-                    Fate::Refused(refused) => State::Refused(Some(refused)),
+                    Fate::Refused(refused) => return self.refused(refused, asked, &standings),
                 }
             }
             Answer::Later(later) => {
@@ -261,6 +261,29 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
             call,
         };
         self.future(state, asked, standings)
+    }
+
+    fn refused<R>(
+        &self,
+        refused: Refused,
+        asked: Asked,
+        standings: &Standings,
+    ) -> ResponseFuture<S, R, St>
+    where
+        S: Service<R>,
+    {
+        let answer = refuse(
+            refused,
+            asked.protocol,
+            &self.limiter,
+            &self.rules,
+            standings,
+        );
+        ResponseFuture {
+            state: State::Refused(Some(answer)),
+            asked,
+            rest: None,
+        }
     }
 
     fn future<R>(

@@ -50,14 +50,12 @@ trait Model {
     /// What was admitted; an error if it should not have been.
     fn spent(&mut self, key: u128, now: u64, cost: u64) -> Result<(), String>;
     fn refunded(&mut self, key: u128, now: u64, spent_at: u64, cost: u64);
-    fn penalised(&mut self, key: u128, now: u64, cost: u64);
     /// Another quota, if the algorithm can.
     fn changed(&mut self, _now: u64, _quota: Quota) {}
 }
 
 fn play(
     accounts: Accounts,
-    overflow: Overflow,
     model: &mut impl Model,
     steps: Vec<(u64, Did)>,
 ) -> Result<(), TestCaseError> {
@@ -92,11 +90,10 @@ fn play(
                 model.refunded(key, now, at, cost);
             }
             Did::Refund(_) => {}
-            // Whoever has no place is refused, and owes nothing when it finds one.
-            Did::Penalise(..) if overflow == Overflow::Refuse => {}
             Did::Penalise(key, cost) => {
+                // It has an upper end, so that of several that share one may be forgiven a part of its penalty. What
+                // must not be is that it gets anybody more than the quota: the models know nothing of it.
                 let _ = ask(key, cost, Act::Penalise);
-                model.penalised(key, now, cost);
             }
             Did::Change(amount, burst) => {
                 let quota = Quota::per(amount, Duration::from_nanos(PERIOD)).burst(burst);
@@ -163,13 +160,6 @@ impl Model for Bucket {
         *level = (*level + i128::from(cost) * TOKEN).min(full);
     }
 
-    fn penalised(&mut self, key: u128, now: u64, cost: u64) {
-        let least = -self.full();
-        let level = self.level(key, now);
-        let after = *level - i128::from(cost) * TOKEN;
-        *level = after.max(least.min(*level));
-    }
-
     fn changed(&mut self, now: u64, quota: Quota) {
         // What is spent stays spent: everybody's difference to full is the same.
         let keys: Vec<_> = self.levels.keys().copied().collect();
@@ -192,11 +182,14 @@ struct Windows {
     rules: Window,
     limit: u64,
     counts: BTreeMap<(u128, u64), u64>,
+    /// In which window each moment was, whatever has become of the quota since.
+    numbers: BTreeMap<u64, u64>,
 }
 
 impl Windows {
     fn count(&mut self, key: u128, at: u64) -> &mut u64 {
-        let number = self.rules.at(Timestamp::from_nanos(at)).number();
+        let now = || self.rules.at(Timestamp::from_nanos(at)).number();
+        let number = *self.numbers.entry(at).or_insert_with(now);
         self.counts.entry((key, number)).or_default()
     }
 }
@@ -216,12 +209,6 @@ impl Model for Windows {
     fn refunded(&mut self, key: u128, _: u64, spent_at: u64, cost: u64) {
         let count = self.count(key, spent_at);
         *count = count.saturating_sub(cost);
-    }
-
-    fn penalised(&mut self, key: u128, now: u64, cost: u64) {
-        let most = self.limit * 2;
-        let count = self.count(key, now);
-        *count = (*count + cost).min(most.max(*count));
     }
 
     fn changed(&mut self, now: u64, quota: Quota) {
@@ -267,17 +254,6 @@ impl Model for Everything {
             }
         }
     }
-
-    fn penalised(&mut self, key: u128, now: u64, cost: u64) {
-        let limit = self.limit;
-        let moments = self.within(key, now);
-        for _ in 0..cost {
-            if moments.len() >= limit {
-                moments.remove(0);
-            }
-            moments.push(now);
-        }
-    }
 }
 
 fn layout(overflow: Overflow) -> Layout {
@@ -308,7 +284,7 @@ proptest! {
             levels: BTreeMap::new(),
             slack: TOKEN / 128,
         };
-        play(Accounts::bucket(rules, layout(overflow)), overflow, &mut model, steps)?;
+        play(Accounts::bucket(rules, layout(overflow)), &mut model, steps)?;
     }
 
     #[test]
@@ -316,14 +292,14 @@ proptest! {
         sliding: bool, overflow in overflows(), steps in steps(),
     ) {
         let rules = || Window::new(quota(), sliding).unwrap();
-        let mut model = Windows { rules: rules(), limit: 3, counts: BTreeMap::new() };
-        play(Accounts::window(rules(), layout(overflow)), overflow, &mut model, steps)?;
+        let mut model = Windows { rules: rules(), limit: 3, counts: BTreeMap::new(), numbers: BTreeMap::new() };
+        play(Accounts::window(rules(), layout(overflow)), &mut model, steps)?;
     }
 
     #[test]
     fn a_log_forgets_nothing_for_having_been_evicted(overflow in overflows(), steps in steps()) {
         let rules = Log::new(quota()).unwrap();
         let mut model = Everything { limit: 3, moments: BTreeMap::new() };
-        play(Accounts::log(rules, layout(overflow)), overflow, &mut model, steps)?;
+        play(Accounts::log(rules, layout(overflow)), &mut model, steps)?;
     }
 }

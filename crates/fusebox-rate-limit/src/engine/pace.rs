@@ -89,11 +89,16 @@ impl Running {
         self.base.wrapping_add(high(elapsed, self.speed))
     }
 
+    /// Whether the clock has run at this speed since `then`. What it showed before that is not known any more.
+    #[inline]
+    pub(super) const fn knows(&self, then: Timestamp) -> bool {
+        then.as_nanos() >= self.since
+    }
+
     /// How far the clock has come from `then` to `now`; `None` if its speed was another one then.
     #[inline]
     pub(super) fn ticks_between(&self, then: Timestamp, now: u64) -> Option<u64> {
-        let known = then.as_nanos() >= self.since;
-        known.then(|| now.wrapping_sub(self.ticks(then)))
+        self.knows(then).then(|| now.wrapping_sub(self.ticks(then)))
     }
 
     /// How long the clock takes for so many ticks: rounded up, so that nobody comes back too early.

@@ -100,6 +100,14 @@ impl Window {
         Ok(())
     }
 
+    /// The moment at which something was spent that is to be given back; `None` if the quota was changed since, and
+    /// nobody can tell any more in which window that was.
+    #[must_use]
+    pub fn at_spending(&self, then: Timestamp) -> Option<Moment> {
+        let moment = self.at(then);
+        moment.running.knows(then).then_some(moment)
+    }
+
     /// Everything a decision needs to know of `now`.
     #[inline]
     #[must_use]

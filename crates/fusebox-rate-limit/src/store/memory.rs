@@ -189,7 +189,10 @@ impl Accounts {
                 }
             }
             Kind::Window(rules, table) => {
-                let (now, then) = (rules.at(at.now), rules.at(spent_at));
+                let Some(then) = rules.at_spending(spent_at) else {
+                    return;
+                };
+                let now = rules.at(at.now);
                 let place = at.place(parity(&then));
                 // A window that is not over keeps its place, and of one that is nothing is given back.
                 let refund = |state| {
