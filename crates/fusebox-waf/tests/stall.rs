@@ -107,8 +107,27 @@ fn computed() -> Duration {
     clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap()
 }
 
-/// What other tasks of a thread may have to wait. Engines that are not optimised take some ten times as long for everything.
-const FEW: Duration = Duration::from_millis(if cfg!(debug_assertions) { 50 } else { 5 });
+/// What other tasks of a thread may have to wait. An engine that is not optimised takes twelve to eighteen times as long.
+const FEW: Duration = Duration::from_millis(if cfg!(debug_assertions) { 100 } else { 5 });
+
+/// Inspects a body alone: the longest poll, and all of them.
+fn alone(service: &Waf<Shop>, what: &str, kind: &str, body: &Bytes) -> (Duration, Duration) {
+    let mut future = pin!(service.clone().oneshot(request(kind, body)));
+    let mut cx = Context::from_waker(Waker::noop());
+    let (mut longest, mut all) = (Duration::ZERO, Duration::ZERO);
+    loop {
+        let start = computed();
+        let polled = future.as_mut().poll(&mut cx);
+        let took = computed() - start;
+        longest = longest.max(took);
+        all += took;
+        if let Poll::Ready(answer) = polled {
+            assert_eq!(answer.unwrap().status(), 200, "{what}");
+            println!("{what}: {longest:?} of {all:?}");
+            return (longest, all);
+        }
+    }
+}
 
 #[test]
 fn no_poll_takes_long() {
@@ -116,21 +135,7 @@ fn no_poll_takes_long() {
     // Tables are made when they are first needed.
     for turn in 0..3 {
         for (what, kind, body) in bodies() {
-            let mut future = pin!(service.clone().oneshot(request(kind, &body)));
-            let mut cx = Context::from_waker(Waker::noop());
-            let (mut longest, mut all) = (Duration::ZERO, Duration::ZERO);
-            let answer = loop {
-                let start = computed();
-                let polled = future.as_mut().poll(&mut cx);
-                let took = computed() - start;
-                longest = longest.max(took);
-                all += took;
-                if let Poll::Ready(answer) = polled {
-                    break answer.unwrap();
-                }
-            };
-            assert_eq!(answer.status(), 200, "{what}");
-            println!("{what}: {longest:?} of {all:?}");
+            let (longest, all) = alone(&service, what, kind, &body);
             assert!(
                 turn == 0 || longest <= FEW,
                 "{what}: {longest:?} of {all:?} at once"
@@ -140,12 +145,8 @@ fn no_poll_takes_long() {
 }
 
 /// The longest that the thread computes between two ticks of a millisecond, while twenty requests at a time are inspected on it.
-async fn longest_between_ticks() -> Duration {
-    let service = firewall();
+async fn longest_between_ticks(service: Waf<Shop>) -> Duration {
     let bodies = bodies();
-    for (_, kind, body) in &bodies {
-        let _warm = service.clone().oneshot(request(kind, body)).await.unwrap();
-    }
     let mut inspections = JoinSet::new();
     for turn in 0..20 {
         let (service, mut bodies) = (service.clone(), bodies.clone());
@@ -184,8 +185,20 @@ fn timers_of_other_tasks_are_hardly_late_while_bodies_are_inspected_on_their_thr
         .enable_time()
         .build()
         .unwrap();
-    let longest = runtime.block_on(longest_between_ticks());
+    let service = firewall();
+    let mut poll = Duration::ZERO;
+    for turn in 0..2 {
+        for (what, kind, body) in bodies() {
+            let (longest, _) = alone(&service, what, kind, &body);
+            if turn > 0 {
+                poll = poll.max(longest);
+            }
+        }
+    }
+    let longest = runtime.block_on(longest_between_ticks(service));
     println!("{longest:?} between two ticks");
+    // However fast the engine is: all twenty together do what two of them would. Each on its own would do twenty times as much.
+    assert!(longest <= 4 * poll, "{longest:?}, with polls of {poll:?}");
     // Until it is due it is not late.
     let late = longest.saturating_sub(Duration::from_millis(1));
     assert!(late <= FEW, "{late:?} late");
