@@ -6,8 +6,8 @@
 //!
 //! # What is missed, and why
 //!
-//! `http_closed/recloser`: 3.4 for 1.5. recloser is measured around a no-op that answers `()`, the layer around one that
-//! answers a response, whose head alone is 112 bytes. Of the 507 instructions that the layer adds, the circuit takes what
+//! `http_closed/recloser`: 3.5 for 1.5. recloser is measured around a no-op that answers `()`, the layer around one that
+//! answers a response, whose head alone is 112 bytes. Of the 521 instructions that the layer adds, the circuit takes what
 //! it takes in the plain flavour (146), the judgement of head and frame some 40, and the rest is moving: the request into
 //! the inner service (once), the response out of the inner future and into the one with the guarded body (twice), the body
 //! and its frame into whatever reads them. For comparison, over the same no-op: tower's `ConcurrencyLimit` 238, which moves
@@ -83,10 +83,12 @@ pub fn suite() -> Suite {
             Limit::allocations("closed_by_count", 0.0),
             Limit::allocations("http_closed", 0.0),
             Limit::allocations("open", 0.0),
-            // When the call is over; and when it begins, for the sample whose latency is told.
-            Limit::clock_reads("closed", 1.1),
-            Limit::clock_reads("closed_by_count", 0.2),
-            Limit::clock_reads("http_closed", 1.1),
+            // When it begins and when it is over, for a call that is timed. At full speed that is one in 256, and of the others
+            // a window of time wants to know when they are over; these are counted under valgrind, a hundred calls slowly,
+            // and so nearly all of them are timed.
+            Limit::clock_reads("closed", 2.0),
+            Limit::clock_reads("closed_by_count", 2.0),
+            Limit::clock_reads("http_closed", 2.0),
             Limit::clock_reads("open", 1.0),
         ],
     }
