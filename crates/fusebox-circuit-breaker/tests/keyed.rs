@@ -107,6 +107,45 @@ async fn never_more_than_their_share_is_open_at_once() {
     assert_eq!(breakers.of(&99).state(), CircuitState::Open);
 }
 
+#[tokio::test(start_paused = true)]
+async fn keys_that_nobody_calls_any_more_do_not_keep_others_from_opening() {
+    let breakers = builder().open_at_most(10).build::<u32>().unwrap();
+    for key in 0..100 {
+        let _ = breakers.of(&key);
+    }
+    for key in 0..10 {
+        fail(&breakers.of(&key));
+    }
+    fail(&breakers.of(&99));
+    assert_eq!(breakers.of(&99).state(), CircuitState::Closed);
+    assert_eq!(
+        breakers.snapshot().get("kept_closed"),
+        Some(&Value::Count(1))
+    );
+    // The ten are gone for good: pods that were replaced.
+    advance(COOL_DOWN).await;
+    for key in 90..100 {
+        fail(&breakers.of(&key));
+        assert_eq!(breakers.of(&key).state(), CircuitState::Open);
+    }
+    fail(&breakers.of(&50));
+    assert_eq!(breakers.of(&50).state(), CircuitState::Closed);
+    // One that comes back finds its place taken: its calls pass.
+    breakers.of(&0).try_pass().unwrap().end(Outcome::Success);
+    assert_eq!(breakers.of(&0).state(), CircuitState::Closed);
+    // The same of half-open ones that never hear of their probes.
+    advance(COOL_DOWN).await;
+    let probes: Vec<_> = (90..100)
+        .map(|key| breakers.of(&key).try_pass().unwrap())
+        .collect();
+    assert!(probes.iter().all(fusebox_circuit_breaker::Pass::is_probe));
+    fail(&breakers.of(&50));
+    assert_eq!(breakers.of(&50).state(), CircuitState::Closed);
+    advance(Duration::from_secs(30)).await;
+    fail(&breakers.of(&50));
+    assert_eq!(breakers.of(&50).state(), CircuitState::Open);
+}
+
 #[test]
 fn bad_settings_are_named_with_both_values() {
     let wrong = |builder: KeyedBuilder| builder.build::<u32>().unwrap_err().to_string();

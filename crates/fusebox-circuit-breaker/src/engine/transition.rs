@@ -10,6 +10,7 @@ use fusebox_core::{
 
 use super::{
     circuit::Circuit,
+    quorum::Place,
     settings::Closing,
     state::{Phase, State},
     ticket::{End, Ticket},
@@ -43,26 +44,24 @@ pub(super) struct Cold {
     /// Probes of this half-open generation that succeeded, and that failed.
     succeeded: u32,
     failed: u32,
+    /// Its place among those of its family that may be open.
+    place: Option<Place>,
 }
 
 impl Circuit {
     /// Opens, unless somebody else has, or too many other circuits are open.
     #[cold]
     pub(super) fn trip(&self, judged_in: State, now: Timestamp, shell: &impl Shell) {
-        let cold = lock(&self.hot.cold);
+        let mut cold = lock(&self.hot.cold);
         let before = self.state();
         let closed = matches!(before.phase(), Phase::Closed | Phase::Ramping);
         if !closed || !before.same_generation(judged_in) {
             return;
         }
-        if self
-            .quorum
-            .as_ref()
-            .is_some_and(|quorum| !quorum.try_open())
-        {
-            return;
+        let until = self.opens_until(&cold, before, now, shell);
+        if self.holds_place(&mut cold, now, until) {
+            self.open(cold, before, until, shell);
         }
-        self.open(cold, before, now, shell);
     }
 
     /// The cool-down is over: the first to notice makes it half-open.
@@ -70,9 +69,16 @@ impl Circuit {
     pub(super) fn half_open(&self, open: State, now: Timestamp, shell: &impl Shell) {
         let mut cold = lock(&self.hot.cold);
         let over = now.as_nanos() >= self.until.load(Ordering::Acquire);
-        if self.state() == open && over {
-            (cold.succeeded, cold.failed) = (0, 0);
+        if self.state() != open || !over {
+            return;
+        }
+        (cold.succeeded, cold.failed) = (0, 0);
+        let deadline = self.settings.with(|settings| settings.probe_deadline);
+        if self.holds_place(&mut cold, now, now + deadline) {
             self.enter(cold, open, open.next(Phase::HalfOpen), shell);
+        } else {
+            // Others are open in its place, and half-open is as good as open for nearly all calls.
+            self.close(cold, open, now, shell);
         }
     }
 
@@ -99,7 +105,14 @@ impl Circuit {
         };
         match back {
             Some(true) => self.close(cold, state, now, shell),
-            Some(false) => self.open(cold, state, now, shell),
+            Some(false) => {
+                let until = self.opens_until(&cold, state, now, shell);
+                if self.holds_place(&mut cold, now, until) {
+                    self.open(cold, state, until, shell);
+                } else {
+                    self.close(cold, state, now, shell);
+                }
+            }
             None => {}
         }
     }
@@ -151,27 +164,38 @@ impl Circuit {
     fn by_hand(&self, phase: Phase, shell: &impl Shell) {
         let mut cold = lock(&self.hot.cold);
         let before = self.state();
-        self.leave_quorum(before);
+        self.leave_quorum(&mut cold);
         *cold = Cold::default();
         self.enter(cold, before, before.next(phase), shell);
     }
 
-    fn open(
+    /// Until when it would be open.
+    fn opens_until(
         &self,
-        mut cold: MutexGuard<'_, Cold>,
+        cold: &Cold,
         before: State,
         now: Timestamp,
         shell: &impl Shell,
-    ) {
+    ) -> Timestamp {
         let cool_down = self.settings.with(|settings| settings.cool_down);
         let length = cool_down.length(cold.attempts, shell.draw());
-        cold.attempts = cold.attempts.saturating_add(1);
         let mut until = now + Duration::from_nanos(length);
         if let Some((of, wish)) = cold.asked
             && of == before.generation()
         {
             until = until.max(wish);
         }
+        until
+    }
+
+    fn open(
+        &self,
+        mut cold: MutexGuard<'_, Cold>,
+        before: State,
+        until: Timestamp,
+        shell: &impl Shell,
+    ) {
+        cold.attempts = cold.attempts.saturating_add(1);
         // Before the state: who sees it open sees until when.
         self.until.store(until.as_nanos(), Ordering::Release);
         self.enter(cold, before, before.next(Phase::Open), shell);
@@ -184,7 +208,7 @@ impl Circuit {
         now: Timestamp,
         shell: &impl Shell,
     ) {
-        self.leave_quorum(before);
+        self.leave_quorum(&mut cold);
         let phase = if self.settings.with(|settings| settings.ramp.is_some()) {
             // Not yet back for good: the attempts are forgotten at the end of the ramp.
             self.ramping_since.store(now.as_nanos(), Ordering::Release);
@@ -206,16 +230,25 @@ impl Circuit {
         }
     }
 
-    fn leave_quorum(&self, state: State) {
-        if let (Some(quorum), Phase::Open | Phase::HalfOpen) = (&self.quorum, state.phase()) {
-            quorum.closed();
+    /// Whether it may be open until then, as far as its family is concerned.
+    fn holds_place(&self, cold: &mut Cold, now: Timestamp, until: Timestamp) -> bool {
+        let Some(quorum) = &self.quorum else {
+            return true;
+        };
+        cold.place = quorum.hold(cold.place, now, until);
+        cold.place.is_some()
+    }
+
+    fn leave_quorum(&self, cold: &mut Cold) {
+        if let (Some(quorum), Some(place)) = (&self.quorum, cold.place.take()) {
+            quorum.give_back(place);
         }
     }
 }
 
 impl Drop for Circuit {
     fn drop(&mut self) {
-        self.leave_quorum(self.state());
+        self.leave_quorum(&mut lock(&self.hot.cold));
         if let Some(quorum) = &self.quorum {
             quorum.leave();
         }

@@ -101,6 +101,11 @@ impl KeyedBuilder {
     /// Never lets more than so many per cent of the circuits be open at once; one always may. Default 100.
     ///
     /// When most of them fail together, the fault is more likely on this side than in every dependency.
+    ///
+    /// A circuit counts as open while it cools down, and while it is half-open for as long as a probe may take;
+    /// after that it gives its place to whoever needs it, so that keys which nobody calls any more keep none. If it
+    /// finds no place when its turn comes again, it is closed. How often one was to open and could not is in the
+    /// snapshot as `kept_closed`.
     pub const fn open_at_most(mut self, percent: u8) -> Self {
         self.open_at_most = percent;
         self
@@ -318,6 +323,9 @@ impl<K: Hash + Eq + Clone + Send + Sync> Live for Family<K> {
             .with("keys", Value::Gauge(keys))
             .with("not_closed", Value::Gauge(open))
             .with("without_room", Value::Count(without_room));
+        if let Some(quorum) = &self.quorum {
+            snapshot = snapshot.with("kept_closed", Value::Count(quorum.denied()));
+        }
         let stats = self.stats();
         snapshot.fields.extend(stats.fields());
         snapshot
