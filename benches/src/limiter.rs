@@ -2,6 +2,25 @@
 //!
 //! Both decide by the same quota, which is never spent unless a refusal is what is measured, under keys that are IPv4
 //! addresses. Keys come at random: uniformly, or by Zipf's law, as the clients of a busy service do.
+//!
+//! # What is not met, and why
+//! - `layer`: 508 instructions for 515 to 537 of `tower_governor`, 0.95 to 0.99 (limit 0.6, which is 322). It was 1,002:
+//!   the guard on the body is gone where nobody follows calls, the answer no longer grows by one, the key is found without
+//!   an identity, and what is seldom done is out of the way. What is left: the decision with its look at the clock 185,
+//!   two look-ups in the request's extensions and the address in there 70, moving on the request and the response 75, the
+//!   counter 20, which are 350 together; the rest is the future and its end. In time it is 70 ns for 42: the system's
+//!   clock alone is 20 to 25. Governor reads the processor's own; here a paused clock of tokio must be obeyed.
+//! - `layer_forwarded`: 1,192 for 1,339 to 1,475, 0.81 to 0.89 (limit 0.4). It was 1,993: the address is read in one pass
+//!   from the right. The look-up of a header by a name of one's own is 225 of it, two searches of the trusted networks and
+//!   the look for an identity that is known already 150.
+//! - `refusal`: 457 ns for 14.9 µs, 0.031 (limit 0.03). It was 700: some ten allocations are left, three of them the mark in the
+//!   extensions and two the map of seven header fields.
+//! - `zipf`: 30 ns for 55 to 64, 0.47 to 0.57 (limit 0.45); `many` is met with 0.31 to 0.32. Of both the clock is 20 to 25.
+//! - `two_threads`: 45 to 63 ns for 45 to 47. Each decision writes a line that the other processor wrote last as likely as
+//!   not, and four keys of ours share a line.
+//!
+//! Measured one after the other with a small copy of this suite: counts by cachegrind, times as medians on a machine that
+//! did nothing else.
 
 use std::cell::Cell;
 use std::convert::Infallible;
