@@ -291,7 +291,13 @@ const ATTACK_LIKE: &[(&str, &str)] = &[
     ("920240-4", "the body is not what its content type says"),
     ("920420-9", "the body is not what its content type says"),
     ("920420-10", "the body is not what its content type says"),
+    (
+        "920620-1",
+        "two content types; the httpd in front of the original makes one of them",
+    ),
     ("920640-2", "carries select(sleep(10))"),
+    ("920640-4", "carries select(sleep(10))"),
+    ("920640-5", "carries select(sleep(10))"),
     ("921120-3", "a line end and a header's name in the query"),
     (
         "932230-1",

@@ -119,10 +119,12 @@ SecRequestBodyNoFilesLimit 131072
 SecRequestBodyJsonDepthLimit 64
 SecResponseBodyMimeTypesClear
 SecResponseBodyMimeType text/plain text/html text/xml application/json
-SecRule REQUEST_HEADERS:Content-Type "@rx ^\s*(?:application|text)/(?:[a-z0-9.\-]+\+)?xml\b" \
-    "id:1600900,phase:1,pass,nolog,t:lowercase,ctl:requestBodyProcessor=XML"
-SecRule REQUEST_HEADERS:Content-Type "@rx ^\s*(?:application|text)/(?:[a-z0-9.\-]+\+)?json\b" \
-    "id:1600901,phase:1,pass,nolog,t:lowercase,ctl:requestBodyProcessor=JSON"
+SecRule REQUEST_HEADERS:Content-Type "@rx ^\s*[^\s;,/]+/(?:[^\s;,]*\+)?xml\b" \
+    "id:1600900,phase:1,pass,nolog,t:none,t:lowercase,chain"
+    SecRule REQBODY_PROCESSOR "!@rx ^(?:URLENCODED|MULTIPART)$" "t:none,ctl:requestBodyProcessor=XML"
+SecRule REQUEST_HEADERS:Content-Type "@rx ^\s*[^\s;,/]+/(?:[^\s;,]*\+)?json\b" \
+    "id:1600901,phase:1,pass,nolog,t:none,t:lowercase,chain"
+    SecRule REQBODY_PROCESSOR "!@rx ^(?:URLENCODED|MULTIPART)$" "t:none,ctl:requestBodyProcessor=JSON"
 SecRule REQBODY_ERROR "!@eq 0" \
     "id:1600902,phase:2,deny,status:400,log,severity:2,msg:'The body is not what its content type says'"
 SecRule MULTIPART_STRICT_ERROR "!@eq 0" \

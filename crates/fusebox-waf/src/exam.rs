@@ -9,7 +9,7 @@ use fusebox_http::identity::PeerAddr;
 use fusebox_http::{Protocol, http_status};
 use fusebox_seclang::{Action, Interruption, Slice, Transaction};
 use http::header::{CONTENT_TYPE, HOST};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Version};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Version};
 use http_body::Body;
 use tokio::time::Instant;
 
@@ -146,8 +146,7 @@ impl Exam {
         if request.body().is_end_stream()
             || protocol != Protocol::Http
             || request.method() == Method::CONNECT
-            || !self.tx.wants_request_body()
-            || !is_readable(headers)
+            || !self.tx.reads_request_body()
         {
             return Look::Past;
         }
@@ -390,77 +389,8 @@ fn essence(kind: &HeaderValue) -> &[u8] {
     kind.unwrap_or_default().trim_ascii()
 }
 
-/// Whether rules can look into a body of this content type: forms, multipart, JSON, XML, text. One that does not say what it is,
-/// or says it twice, may be any of these.
-fn is_readable(headers: &HeaderMap) -> bool {
-    let mut kinds = headers.get_all(CONTENT_TYPE).iter();
-    let (Some(kind), None) = (kinds.next(), kinds.next()) else {
-        return true;
-    };
-    if kind.as_bytes().contains(&b',') {
-        return true;
-    }
-    let kind = essence(kind).to_ascii_lowercase();
-    let Some(slash) = kind.iter().position(|byte| *byte == b'/') else {
-        return true;
-    };
-    let (family, member) = kind.split_at(slash);
-    match family {
-        b"text" | b"multipart" => true,
-        b"application" => {
-            member == b"/x-www-form-urlencoded"
-                || member == b"/graphql"
-                || member.ends_with(b"json")
-                || member.ends_with(b"xml")
-        }
-        b"image" => member.ends_with(b"xml"),
-        b"audio" | b"video" | b"font" | b"model" => false,
-        _ => true,
-    }
-}
-
 impl std::fmt::Debug for Exam {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Exam").finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(*name, HeaderValue::from_static(value));
-        }
-        headers
-    }
-
-    #[test]
-    fn bodies_are_looked_into_where_rules_can_read_them_or_nobody_knows() {
-        for kind in [
-            "application/x-www-form-urlencoded",
-            "Multipart/Form-Data; boundary=x",
-            "application/json;charset=utf-8",
-            "application/vnd.api+JSON",
-            "application/soap+xml",
-            "image/svg+xml",
-            "text/plain",
-            "nonsense",
-            "unheard/of",
-            "",
-        ] {
-            assert!(is_readable(&headers(&[("content-type", kind)])), "{kind}");
-        }
-        for kind in ["application/octet-stream", "image/png", "video/mp4"] {
-            assert!(!is_readable(&headers(&[("content-type", kind)])), "{kind}");
-        }
-        assert!(is_readable(&HeaderMap::new()));
-        let twice = [("content-type", "image/png"), ("content-type", "image/png")];
-        assert!(is_readable(&headers(&twice)));
-        // What a proxy makes of two, or a client that has something to hide.
-        let joined = "image/png, application/json";
-        assert!(is_readable(&headers(&[("content-type", joined)])));
     }
 }

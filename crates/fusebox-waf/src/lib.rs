@@ -47,12 +47,16 @@
 //!
 //! | body | what happens |
 //! | --- | --- |
-//! | form, multipart, JSON, XML, text, of no or an unknown type | held up to [the limit](RulesetBuilder::request_body), inspected, replayed byte for byte with its trailers |
+//! | that the rules look into: by the built-in ones form, multipart, JSON, XML, text, of no type or one that nobody understands | held up to [the limit](RulesetBuilder::request_body), inspected, replayed byte for byte with its trailers |
 //! | longer than the limit | 413, or its first part inspected and the rest streamed: [`OverLimit`] |
 //! | compressed | 415; or unpacked for the rules within bounds of size and ratio, and handed on as it was sent; or passed without a look: [`Compressed`] |
 //! | slower than [the rate](RulesetBuilder::body_rate) or [the deadline](RulesetBuilder::body_deadline) | 408 |
-//! | `application/octet-stream`, images, sound, video; gRPC; tunnels | streams, without a look |
+//! | any other: `application/octet-stream` and the like, images, sound, video; gRPC; tunnels | streams, without a look |
 //! | that breaks off | inspected as far as it came, then handed on with its error |
+//!
+//! The rules say which bodies they look into: those that have a processor (forms by their type, others by
+//! `ctl:requestBodyProcessor`) or are kept as `REQUEST_BODY` (`ctl:forceRequestBodyVariable`). With rules of one's own that do neither
+//! for JSON or text, such bodies stream.
 //!
 //! Reading and inspection run in slices, and the runtime looks at its timers between them: with the built-in rules and bodies of
 //! 100 KiB no slice takes more than some two milliseconds of a thread, and no timer of another task is later than five, also on a
@@ -95,8 +99,10 @@
 //! # What it does not protect against
 //!
 //! - What the rules do not describe; see [`core`] and the engine, [`seclang`].
-//! - Bodies whose content type hides what they are, if the service reads them all the same: a JSON handler that does not ask for
-//!   JSON. Check the content type where you read.
+//! - Bodies whose content type hides what they are, if the service reads them all the same: a handler that takes bytes or text of any
+//!   type and parses them itself. Text that is sent as `application/octet-stream` is not looked at, and text that is sent as a form is
+//!   taken apart at `&` and `=`. Check the content type where you read; axum's `Json`, `Form` and `Multipart` do, and what they
+//!   accept is inspected as that.
 //! - A WebSocket's messages, a gRPC call's messages, trailers.
 //! - In shadow mode the inspection of a request ends with the first rule that would have refused it.
 //!

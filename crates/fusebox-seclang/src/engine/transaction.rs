@@ -163,6 +163,17 @@ impl Transaction {
         })
     }
 
+    /// Whether anything of the body of this request is shown to the rules, as far as phase 1 has decided: a processor takes it
+    /// apart, or it is kept as `REQUEST_BODY` (`ctl:forceRequestBodyVariable`). Of any other body they see the length alone.
+    #[must_use]
+    pub fn reads_request_body(&self) -> bool {
+        self.wants_request_body()
+            && self
+                .state
+                .as_ref()
+                .is_some_and(|state| state.processor.is_some() || state.force_request_body)
+    }
+
     /// More of the body of the request. Runs phase 1 if that has not been done.
     ///
     /// An interruption here is the body limit with the action `Reject`.
