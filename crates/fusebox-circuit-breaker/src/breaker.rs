@@ -196,11 +196,19 @@ impl Breaker {
     where
         F: Future<Output = Result<T, E>>,
     {
-        let pass = self.try_pass()?;
-        let mut pass = pass.watching();
-        let result = call().await;
+        let mut pass = self.try_pass()?.watching();
+        let call = call();
         pass.returned();
-        pass.end(judge.judge(result.as_ref()));
+        // Dropped before the pass: the call is over when its end is told.
+        let mut call = std::pin::pin!(call);
+        let result = std::future::poll_fn(|cx| {
+            pass.runs();
+            let polled = call.as_mut().poll(cx);
+            pass.returned();
+            polled
+        })
+        .await;
+        pass.tell(judge.judge(result.as_ref()));
         result.map_err(CallError::Inner)
     }
 

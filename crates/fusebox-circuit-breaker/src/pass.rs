@@ -15,8 +15,8 @@ pub struct Pass {
     ticket: Ticket,
     /// For how many calls its latency stands in the statistics; zero if it is not of the sample.
     weight: u16,
-    /// Whether the call is being run. Still set at the drop, it was a panic that ended it;
-    /// `thread::panicking` alone would also say so of a caller that panics.
+    /// Whether the call is being run. Still set at the drop, it was a panic that ended it. (`thread::panicking`
+    /// would also say so of a caller that panics, and would not of a panic that was caught before the drop.)
     running: bool,
 }
 
@@ -146,10 +146,10 @@ fn end_slowly(
     local: bool,
     retry_after: Option<Duration>,
 ) {
+    // As in `dropped`, for a body: that is dropped by whoever reads it.
     let panicked = ticket.is_probe() && outcome == Outcome::Failure && std::thread::panicking();
     let end = End {
         outcome,
-        // A panic on this side tells nothing of whether the dependency is back.
         local: local || panicked,
         retry_after,
     };
@@ -182,12 +182,13 @@ fn end_slowly(
 #[cold]
 #[inline(never)]
 fn dropped(seat: Arc<Seat>, ticket: Ticket, weight: u16, running: bool) {
-    let outcome = if running && std::thread::panicking() {
-        Outcome::Failure
+    // A panic on this side tells nothing of whether the dependency is back.
+    let (outcome, local) = if running {
+        (Outcome::Failure, ticket.is_probe())
     } else {
-        Outcome::Cancelled
+        (Outcome::Cancelled, false)
     };
-    end_slowly(seat, ticket, weight, outcome, false, None);
+    end_slowly(seat, ticket, weight, outcome, local, None);
 }
 
 impl Drop for Pass {

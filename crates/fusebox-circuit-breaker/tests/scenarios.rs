@@ -381,6 +381,50 @@ async fn a_stream_of_an_earlier_probe_says_nothing_about_a_later_half_open() {
     drop(stream);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_panic_that_is_caught_further_out_is_a_failure_all_the_same() {
+    fn bug<T>() -> T {
+        panic!("a bug on this side")
+    }
+    // As a layer does that catches panics: what panicked is only dropped when the unwinding is over.
+    fn caught<T>(mut future: std::pin::Pin<Box<dyn Future<Output = T> + Send>>) {
+        let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+            let _ = future.as_mut().poll(&mut cx);
+        }));
+        assert!(polled.is_err());
+        drop(future);
+    }
+    let breaker = build(touchy());
+    let broken = service_fn(|_: Request<MockBody>| async { bug::<Answer>() });
+    caught(Box::pin(breaker.layer().layer(broken).oneshot(http())));
+    assert_eq!(breaker.state(), CircuitState::Open);
+    breaker.reset();
+    let broken = service_fn(|()| async { bug::<Result<(), Infallible>>() });
+    caught(Box::pin(breaker.plain_layer().layer(broken).oneshot(())));
+    assert_eq!(breaker.state(), CircuitState::Open);
+    breaker.reset();
+    let calling = breaker.clone();
+    caught(Box::pin(async move {
+        let call = || async { panic!("a bug on this side") };
+        let _: Result<(), CallError<Infallible>> = calling.call(call).await;
+    }));
+    assert_eq!(breaker.state(), CircuitState::Open);
+    breaker.reset();
+    // A caller that panics while the call is under way has done nothing to the dependency.
+    let calling = breaker.clone();
+    caught(Box::pin(async move {
+        let mut call = std::pin::pin!(calling.call(pending::<Result<(), Infallible>>));
+        std::future::poll_fn(|cx| {
+            assert!(call.as_mut().poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        panic!("a bug of the caller's");
+    }));
+    assert_eq!(breaker.state(), CircuitState::Closed);
+}
+
 // What this one promises.
 
 #[tokio::test(start_paused = true)]
