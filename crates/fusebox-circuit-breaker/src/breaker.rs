@@ -218,20 +218,10 @@ impl Breaker {
         self.shared().circuit.state().public()
     }
 
-    /// Whether nothing is lost with it but a few counts: it is closed, or its cool-down is over.
+    /// Whether nothing is lost with it but a few counts.
     pub(crate) fn may_be_forgotten(&self) -> bool {
         let shared = self.shared();
-        let now = shared.clock.now();
-        match self.state() {
-            CircuitState::Closed => true,
-            CircuitState::Open => shared
-                .circuit
-                .opens_for(now)
-                .is_some_and(|left| left.is_zero()),
-            CircuitState::HalfOpen => shared.circuit.probes(now) == 0,
-            // By hand: until somebody says otherwise.
-            CircuitState::ForcedOpen | CircuitState::Disabled => false,
-        }
+        shared.circuit.may_be_forgotten(shared.clock.now())
     }
 
     /// Refuses every call until [`reset`](Self::reset) or [`disable`](Self::disable).

@@ -82,12 +82,45 @@ async fn when_nothing_may_go_new_keys_share_a_circuit_and_memory_is_bounded() {
     fail(&breakers.of(&next));
     assert_eq!(breakers.others().state(), CircuitState::Open);
     assert_eq!(breakers.states().len(), 16);
-    // An open circuit whose cool-down is over may go.
+    // An open circuit whose cool-down is over stays, for a while;
     advance(COOL_DOWN).await;
     for _ in 0..3 {
         let _ = breakers.of(&next);
     }
+    assert!(!breakers.states().iter().any(|(key, _)| *key == next));
+    // and may go when nobody has called it for long.
+    advance(3 * COOL_DOWN).await;
+    for _ in 0..3 {
+        let _ = breakers.of(&next);
+    }
     assert!(breakers.states().iter().any(|(key, _)| *key == next));
+}
+
+#[tokio::test(start_paused = true)]
+async fn neither_a_half_open_circuit_nor_a_ramp_is_lost_to_new_keys() {
+    let each = Breaker::builder("upstreams")
+        .consecutive_failures(1)
+        .cool_down(COOL_DOWN)
+        .close_after(2)
+        .ramp(0.1, COOL_DOWN)
+        .registration(Registration::Unlisted);
+    let breakers = each.keyed().capacity(16).build::<u32>().unwrap();
+    fail(&breakers.of(&0));
+    advance(COOL_DOWN).await;
+    let probe = || breakers.of(&0).try_pass().unwrap();
+    let flood = |from: u32| {
+        for key in from..from + 1_000 {
+            let _ = breakers.of(&key);
+        }
+    };
+    probe().end(Outcome::Success);
+    flood(1);
+    assert_eq!(breakers.of(&0).state(), CircuitState::HalfOpen);
+    probe().end(Outcome::Success);
+    flood(1_001);
+    assert!(breakers.states().iter().any(|(key, _)| *key == 0));
+    let passed = (0..100).filter(|_| breakers.of(&0).try_pass().is_ok());
+    assert!(passed.count() < 20, "it still ramps");
 }
 
 #[tokio::test(start_paused = true)]

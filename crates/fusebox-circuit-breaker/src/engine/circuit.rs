@@ -24,6 +24,9 @@ use super::{
 /// A second, because that is the least that `Retry-After` can say.
 const SOON: Duration = Duration::from_secs(1);
 
+/// A circuit that has not closed in the time of so many cool-downs after its own is one that nobody calls.
+const IDLE_TURNS: u64 = 3;
+
 /// One circuit.
 #[derive(Debug)]
 pub struct Circuit {
@@ -393,6 +396,25 @@ impl Circuit {
     /// How many probes are under way and in time.
     pub fn probes(&self, now: Timestamp) -> usize {
         self.hot.leases.held(now)
+    }
+
+    /// Whether nothing is lost with it but a few counts. A circuit that is not closed finds out that its time is
+    /// over when it is called, so one may stay open for ever that nobody needs any more; but what it knows is worth
+    /// keeping for longer than one cool-down, or a burst of new circuits would close it.
+    pub fn may_be_forgotten(&self, now: Timestamp) -> bool {
+        let since = match self.state().phase() {
+            Phase::Closed => return true,
+            // By hand: until somebody says otherwise.
+            Phase::ForcedOpen | Phase::Disabled => return false,
+            Phase::Ramping => self.ramping_since.load(Ordering::Acquire),
+            Phase::Open | Phase::HalfOpen => self.until.load(Ordering::Acquire),
+        };
+        let long = self.settings.with(|settings| {
+            let ramp = settings.ramp.map_or(0, |ramp| ramp.over);
+            let turn = settings.cool_down.longest().max(ramp);
+            turn.saturating_mul(IDLE_TURNS)
+        });
+        now.as_nanos() >= since.saturating_add(long) && self.probes(now) == 0
     }
 
     /// How long it stays open from now on; `None` unless it is open.

@@ -25,6 +25,14 @@ pub enum CoolDown {
 }
 
 impl CoolDown {
+    /// The longest there is, in nanoseconds.
+    pub(super) fn longest(self) -> u64 {
+        match self {
+            Self::Fixed(length) => nanos(length),
+            Self::Exponential { most, .. } => nanos(most),
+        }
+    }
+
     /// How long, when it is opened for the `attempt`th time in a row (from 0). `draw` is a random
     /// number; the engine has none of its own.
     #[expect(

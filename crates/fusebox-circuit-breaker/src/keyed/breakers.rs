@@ -29,7 +29,7 @@ const SHARDS: usize = 16;
 /// One circuit per key, with common settings, counters and mode.
 ///
 /// Bounded: when there is no room for a new key, one that was not used lately makes room, but never one
-/// whose circuit is open and still cooling down. If all of those looked at have to stay, the new key
+/// whose circuit is not closed, unless nobody has called it for three cool-downs after its own was over. If all of those looked at have to stay, the new key
 /// shares one more circuit with all others that found no room. Cheap to clone; clones share everything.
 ///
 /// ```
