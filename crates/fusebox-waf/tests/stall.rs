@@ -197,9 +197,9 @@ fn timers_of_other_tasks_are_hardly_late_while_bodies_are_inspected_on_their_thr
     }
     let longest = runtime.block_on(longest_between_ticks(service));
     println!("{longest:?} between two ticks");
-    // However fast the engine is: all twenty together do what two of them would. Each on its own would do twenty times as much.
-    assert!(longest <= 4 * poll, "{longest:?}, with polls of {poll:?}");
     // Until it is due it is not late.
     let late = longest.saturating_sub(Duration::from_millis(1));
     assert!(late <= FEW, "{late:?} late");
+    // However fast the engine is: all twenty together do about what two of them would. Each on its own would do ten times as much.
+    assert!(late <= 3 * poll, "{late:?} late, with polls of {poll:?}");
 }
