@@ -70,7 +70,7 @@ fn router() -> Router {
         .route(
             "/json",
             post(async |Json(value): Json<serde_json::Value>| {
-                value["q"].as_str().unwrap_or_default().to_owned()
+                value.get("q").unwrap().as_str().unwrap().to_owned()
             }),
         )
         .route(

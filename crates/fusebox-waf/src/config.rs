@@ -68,7 +68,8 @@ pub enum OverTime {
     /// It is refused, with 503.
     #[default]
     Refuse,
-    /// The rules that are left are skipped.
+    /// The rules that are left are skipped. What the others have found counts: a request whose score has reached the threshold of the
+    /// built-in rules or of the CRS is refused.
     Pass,
 }
 
@@ -205,8 +206,8 @@ impl RulesetBuilder {
     /// How many bytes of a request body are held and inspected, 1 to 1 GiB, and what becomes of a longer one; 1 MiB and
     /// [`OverLimit::Refuse`] unless set.
     ///
-    /// Takes the place of `SecRequestBodyLimit` and its action. That of arguments alone (`SecRequestBodyNoFilesLimit`) is the
-    /// rules' own.
+    /// Takes the place of `SecRequestBodyLimit` and its action. With the built-in rules and the CRS it is the limit of what is no file,
+    /// too (`SecRequestBodyNoFilesLimit`), unless a text or file that is added after them sets a lower one.
     pub const fn request_body(mut self, limit: usize, over: OverLimit) -> Self {
         self.limits.request = limit;
         self.limits.over_request = over;
@@ -300,10 +301,15 @@ impl RulesetBuilder {
         for (at, exclusion) in self.exclusions.iter().enumerate() {
             builder = builder.text(&format!("exclusion {at}"), &exclusion.directive(at)?);
         }
+        // Two limits, of which the documentation names one, would cut bodies where nobody looks for the reason.
+        let no_files = format!("SecRequestBodyNoFilesLimit {}", self.limits.request);
         for source in &self.sources {
             builder = match source {
-                Source::Core(core) => core.add_to(builder)?,
-                Source::Crs(folder) => builder.text("fusebox/crs-setup", CRS_SETUP).crs(folder),
+                Source::Core(core) => core.add_to(builder)?.text("fusebox/no-files", &no_files),
+                Source::Crs(folder) => builder
+                    .text("fusebox/crs-setup", CRS_SETUP)
+                    .text("fusebox/no-files", &no_files)
+                    .crs(folder),
                 Source::Text(name, text) => builder.text(name, text),
                 Source::File(path) => builder.file(path),
             };

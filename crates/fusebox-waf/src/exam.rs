@@ -37,6 +37,17 @@ pub(crate) struct Stop {
     phase: u8,
 }
 
+/// The scores under way in the CRS, one for each paranoia level, and which levels count; it adds them up behind its last rule.
+const CRS_SCORES: [&str; 4] = [
+    "inbound_anomaly_score_pl1",
+    "inbound_anomaly_score_pl2",
+    "inbound_anomaly_score_pl3",
+    "inbound_anomaly_score_pl4",
+];
+
+/// The rules about bodies that are not what their content type says: the built-in ones, and those around the CRS.
+const MALFORMED: [u32; 4] = [1_701_070, 1_701_071, 1_600_902, 1_600_903];
+
 /// The phases that are about responses begin here.
 const ANSWER: u8 = 3;
 
@@ -82,6 +93,8 @@ impl Stop {
                 _ if phase >= ANSWER => RejectionKind::Withheld,
                 // No rule: a limit that the rules set (`SecRequestBodyLimit`, `SecRequestBodyNoFilesLimit`).
                 0 => RejectionKind::TooLarge,
+                // A bug of an honest client as well as somebody who hides something: no reason to count it against anybody.
+                id if MALFORMED.contains(&id) => RejectionKind::Unsupported,
                 _ => RejectionKind::Forbidden,
             },
             closes: matches!(interruption.action(), Action::Drop),
@@ -191,16 +204,41 @@ impl Exam {
         Pace::spend(self.tx.work() - before);
         match step {
             Step::More if self.spent > self.shared.limits.budget => {
-                match self.shared.limits.over_time {
+                let over_time = self.shared.limits.over_time;
+                match over_time {
                     OverTime::Refuse if phase >= ANSWER => {
                         Step::Stop(Stop::at_limit(RejectionKind::Withheld, phase))
                     }
                     OverTime::Refuse => Step::Stop(Stop::at_limit(RejectionKind::Undecided, phase)),
+                    // What was found until then counts.
+                    OverTime::Pass if phase < ANSWER && self.is_over_threshold() => {
+                        Step::Stop(Stop::at_limit(RejectionKind::Forbidden, phase))
+                    }
                     OverTime::Pass => Step::Pass,
                 }
             }
             step => step,
         }
+    }
+
+    /// Whether the scores have come so far that the last rule would refuse, of the built-in ones or of the CRS.
+    fn is_over_threshold(&mut self) -> bool {
+        let tx = &mut self.tx;
+        let levels = usize::try_from(tx.score("blocking_paranoia_level")).unwrap_or(0);
+        let crs = CRS_SCORES
+            .iter()
+            .take(levels)
+            .map(|name| tx.score(name))
+            .sum();
+        [
+            (tx.score("fusebox_score"), "fusebox_threshold"),
+            (crs, "inbound_anomaly_score_threshold"),
+        ]
+        .into_iter()
+        .any(|(score, threshold)| {
+            let threshold = tx.score(threshold);
+            threshold > 0 && score >= threshold
+        })
     }
 
     /// Shows the rules the head of a response, and runs phase 3.

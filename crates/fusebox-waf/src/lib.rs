@@ -76,6 +76,7 @@
 //! | longer than a limit | 413 | `TooLarge` |
 //! | too slow | 408 | `TooSlow` |
 //! | a content coding that is not taken off | 415, malformed 400 | `Unsupported` |
+//! | a body that is not what its content type says | 400 | `Unsupported` |
 //! | [time budget](RulesetBuilder::time_budget) | 503 | `Undecided` |
 //!
 //! The body is a problem document (RFC 9457) with the id of the request, and nothing of the rule; a gRPC call gets the status that
