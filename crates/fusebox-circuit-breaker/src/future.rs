@@ -90,7 +90,11 @@ impl How {
                     *response.headers_mut() = headers;
                     pass.asked_for(wish);
                 }
-                let (asked, classify) = (self.policy.asked(self.asked), self.policy.classify());
+                let classify = self.policy.classify();
+                let asked = match self.asked.protocol {
+                    Protocol::Http => self.asked,
+                    _ => self.policy.asked(self.asked),
+                };
                 let into = ResponseBody::guarded;
                 let guarded = GuardedBody::wrap_into(response, asked, classify, pass.take(), into);
                 Poll::Ready(Ok(guarded))

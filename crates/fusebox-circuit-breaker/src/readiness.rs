@@ -4,7 +4,7 @@ use fusebox_core::{Mode, Rejection};
 
 #[cfg(feature = "http")]
 use crate::breaker::Admission;
-use crate::{Breaker, Pass, engine::Refused};
+use crate::{Breaker, End, Pass, engine::Refused};
 
 /// What `poll_ready` has found out for `call`: whether the circuit refused every call and the inner service
 /// was not asked.
@@ -17,12 +17,14 @@ impl Readiness {
         Self(None)
     }
 
-    /// Polls the inner service, unless the next call is sure to be refused.
+    /// Polls the inner service, unless the next call is sure to be refused. If that fails, it is the end of a call
+    /// as any other error: no call can be made where no service gets ready.
     #[inline(always)]
     pub(crate) fn poll<E>(
         &mut self,
         breaker: &Breaker,
         inner: impl FnOnce() -> Poll<Result<(), E>>,
+        judge: impl FnOnce(&E) -> End,
     ) -> Poll<Result<(), E>> {
         let shared = breaker.shared();
         self.0 = None;
@@ -33,7 +35,11 @@ impl Readiness {
             self.0 = Some(refused);
             return Poll::Ready(Ok(()));
         }
-        inner()
+        let polled = inner();
+        if let Poll::Ready(Err(error)) = &polled {
+            never_ready(breaker, judge(error));
+        }
+        polled
     }
 
     /// The verdict on the call. The instance that is not ready is never called: what was refused a
@@ -66,5 +72,14 @@ impl Readiness {
         // What was found out is good for one call.
         self.0 = None;
         breaker.refuse(found)
+    }
+}
+
+/// The service failed before there was a call.
+#[cold]
+#[inline(never)]
+fn never_ready(breaker: &Breaker, end: End) {
+    if let Ok(pass) = breaker.try_pass() {
+        pass.end(end);
     }
 }

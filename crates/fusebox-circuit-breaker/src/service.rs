@@ -15,7 +15,9 @@ use crate::{
 /// The service made by [`CircuitBreakerLayer`](crate::CircuitBreakerLayer).
 ///
 /// While the circuit is open it is ready at once, whatever the inner service says: an answer that has
-/// to wait for a dependency that is down is no fast failure.
+/// to wait for a dependency that is down is no fast failure. When the cool-down is over it is ready when the inner
+/// service is; one that never gets ready and never fails (a full compartment that waits) has to be bounded further in.
+/// An inner service that fails instead of getting ready has failed a call.
 #[derive(Debug)]
 pub struct CircuitBreaker<S, J = LooksIntoBoxes> {
     inner: S,
@@ -61,8 +63,10 @@ where
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        let inner = &mut self.inner;
-        self.readiness.poll(&self.breaker, || inner.poll_ready(cx))
+        let (inner, errors) = (&mut self.inner, &self.errors);
+        let judge = |error: &S::Error| errors.judge_error(error);
+        self.readiness
+            .poll(&self.breaker, || inner.poll_ready(cx), judge)
     }
 
     #[inline]

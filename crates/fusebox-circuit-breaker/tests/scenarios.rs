@@ -429,6 +429,43 @@ async fn a_panic_that_is_caught_further_out_is_a_failure_all_the_same() {
     assert_eq!(breaker.state(), CircuitState::Closed);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_service_that_fails_instead_of_getting_ready_opens_it() {
+    /// As tower's buffer when its worker is gone.
+    #[derive(Clone)]
+    struct Gone;
+    impl<R> Service<R> for Gone {
+        type Response = Response<MockBody>;
+        type Error = std::io::Error;
+        type Future = std::future::Pending<Result<Self::Response, Self::Error>>;
+        fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> Poll<Result<(), Self::Error>> {
+            Poll::Ready(Err(std::io::Error::other("the worker is gone")))
+        }
+        fn call(&mut self, _: R) -> Self::Future {
+            panic!("called without having been ready");
+        }
+    }
+    let breaker = build(touchy().consecutive_failures(3));
+    for _ in 0..3 {
+        assert_eq!(breaker.state(), CircuitState::Closed);
+        breaker
+            .layer()
+            .layer(Gone)
+            .oneshot(http())
+            .await
+            .unwrap_err();
+    }
+    let refused = breaker.layer().layer(Gone).oneshot(http()).await.unwrap();
+    assert!(refused.extensions().get::<Rejection>().is_some());
+    // It is no better when the cool-down is over: that was the probe.
+    advance(10 * SECOND).await;
+    let plain = || breaker.plain_layer().layer(Gone);
+    let failed = plain().oneshot(()).await.unwrap_err();
+    assert!(matches!(failed, CallError::Inner(_)));
+    let refused = plain().oneshot(()).await.unwrap_err();
+    assert!(matches!(refused, CallError::Rejected(_)));
+}
+
 // What this one promises.
 
 #[tokio::test(start_paused = true)]

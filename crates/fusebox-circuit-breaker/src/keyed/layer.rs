@@ -34,7 +34,8 @@ pub struct KeyedCircuitBreakerLayer<K, F, J = LooksIntoBoxes> {
 
 /// The service made by [`KeyedCircuitBreakerLayer`].
 ///
-/// It is ready when the inner service is: whose circuit is meant is only known with the request.
+/// It is ready when the inner service is, and fails as that does, which opens no circuit: whose is meant is only known
+/// with the request.
 #[derive(Clone)]
 pub struct KeyedCircuitBreaker<S, K, F, J = LooksIntoBoxes> {
     inner: S,

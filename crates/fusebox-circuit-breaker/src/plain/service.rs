@@ -9,7 +9,9 @@ use crate::{Breaker, JudgeResult, readiness::Readiness};
 /// The service made by [`PlainCircuitBreakerLayer`](super::PlainCircuitBreakerLayer).
 ///
 /// While the circuit is open it is ready at once, whatever the inner service says: an answer that has
-/// to wait for a dependency that is down is no fast failure.
+/// to wait for a dependency that is down is no fast failure. When the cool-down is over it is ready when the inner
+/// service is; one that never gets ready and never fails (a full compartment that waits) has to be bounded further in.
+/// An inner service that fails instead of getting ready has failed a call.
 #[derive(Debug)]
 pub struct PlainCircuitBreaker<S, J> {
     inner: S,
@@ -47,9 +49,10 @@ where
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        let inner = &mut self.inner;
+        let (inner, judge) = (&mut self.inner, &self.judge);
+        let judge = |error: &S::Error| judge.judge(Err(error));
         self.readiness
-            .poll(&self.breaker, || inner.poll_ready(cx))
+            .poll(&self.breaker, || inner.poll_ready(cx), judge)
             .map_err(CallError::Inner)
     }
 
