@@ -237,7 +237,9 @@ impl RulesetBuilder {
     /// How long the inspection of one request may compute, waiting not counted, and what becomes of it then; 250 milliseconds
     /// and [`OverTime::Refuse`] unless set.
     ///
-    /// Looked at between slices of about a millisecond.
+    /// Looked at between slices of about a millisecond. Reading the body and phases 1 and 3 do not count. Apart from it the engine looks
+    /// at 64 MiB for one request at most, counting each look of a rule at a value; what needs more is refused with 413, whatever is
+    /// set here.
     pub const fn time_budget(mut self, budget: Duration, over: OverTime) -> Self {
         self.limits.budget = budget;
         self.limits.over_time = over;

@@ -95,7 +95,9 @@
 //! # Where to put it
 //!
 //! Behind the rate limit, so that a flood costs a table look-up and not an inspection; before routing, or on a route with a handle
-//! of its own. The inner service gets [`InspectedBody`] for a body, which is a body like any other.
+//! of its own. While a body arrives, the instance of the inner service that was ready waits for it, and with it whatever that holds: a
+//! concurrency limit further in lends a permit to a slow body for as long as the [deadline](RulesetBuilder::body_deadline) allows. Put
+//! such limits outside, or on a route where bodies are short. The inner service gets [`InspectedBody`] for a body, which is a body like any other.
 //!
 //! # What it does not protect against
 //!
@@ -104,6 +106,8 @@
 //!   type and parses them itself. Text that is sent as `application/octet-stream` is not looked at, and text that is sent as a form is
 //!   taken apart at `&` and `=`. Check the content type where you read; axum's `Json`, `Form` and `Multipart` do, and what they
 //!   accept is inspected as that.
+//! - What uploaded files contain: a part of a multipart body with a name of a file is one, whatever its field is called. A handler that
+//!   reads text from a field should refuse the field if it comes as a file.
 //! - A WebSocket's messages, a gRPC call's messages, trailers.
 //! - In shadow mode the inspection of a request ends with the first rule that would have refused it.
 //!
