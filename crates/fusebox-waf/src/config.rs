@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fusebox_core::{Mode, Name, Observer, Registration};
 use fusebox_http::identity::IdentityResolver;
-use fusebox_seclang::RulesetError;
+use fusebox_seclang::{RulesetError, WorkBudget};
 
 use crate::core::{Core, CoreError};
 use crate::exclusion::Exclusion;
@@ -26,6 +26,8 @@ const USUAL_GRACE: Duration = Duration::from_secs(5);
 /// Some hundred times what an ordinary request takes.
 const USUAL_BUDGET: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(3_600);
+/// What the engine's own bound allows for each byte of a body of the usual limit.
+const WORK_FOR_A_BYTE: u64 = 64;
 
 /// What becomes of a body that is longer than the limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -238,8 +240,8 @@ impl RulesetBuilder {
     /// and [`OverTime::Refuse`] unless set.
     ///
     /// Looked at between slices of about a millisecond. Reading the body and phases 1 and 3 do not count. Apart from it the engine looks
-    /// at 64 MiB for one request at most, counting each look of a rule at a value; what needs more is refused with 413, whatever is
-    /// set here.
+    /// at 64 times [the limit](Self::request_body) for one request, and 64 MiB in any case, counting each look of a rule at a value;
+    /// what needs more is refused with 413, whatever is set here.
     pub const fn time_budget(mut self, budget: Duration, over: OverTime) -> Self {
         self.limits.budget = budget;
         self.limits.over_time = over;
@@ -298,7 +300,13 @@ impl RulesetBuilder {
     /// [`ConfigError`] if there are none, one does not compile, or a setting is out of range.
     pub fn compile(&self) -> Result<fusebox_seclang::Ruleset, ConfigError> {
         self.check()?;
-        let mut builder = fusebox_seclang::Ruleset::builder();
+        // As much for each byte of a long body as for one of a usual one; the time budget is what bounds it.
+        let usual = WorkBudget::default();
+        let work = (self.limits.request as u64).saturating_mul(WORK_FOR_A_BYTE);
+        let mut builder = fusebox_seclang::Ruleset::builder().budget(WorkBudget {
+            bytes: usual.bytes.max(work),
+            ..usual
+        });
         // What a `ctl` shall switch off has to come before it.
         for (at, exclusion) in self.exclusions.iter().enumerate() {
             builder = builder.text(&format!("exclusion {at}"), &exclusion.directive(at)?);

@@ -983,3 +983,27 @@ async fn what_was_found_before_the_time_ran_out_counts() {
         assert_eq!(answer.status(), status, "{found}");
     }
 }
+
+#[tokio::test]
+async fn a_long_body_within_a_limit_that_was_raised_is_looked_at_to_its_end() {
+    // Each has to look at all of it: more than the engine allows for bodies of the usual limit.
+    let many: String = (20..60)
+        .map(|id| {
+            format!(
+                "SecRule ARGS:q \"@rx ^(?:a.)+(?:x{{{id}}})?$\" \"id:{id},phase:2,pass,nolog\"\n"
+            )
+        })
+        .collect();
+    let long = format!("q={}tail", "a+".repeat(1 << 20));
+    let rules = settings()
+        .text("many", &many)
+        .text(
+            "last",
+            r#"SecRule ARGS "@endsWith tail" "id:99,phase:2,deny,status:406""#,
+        )
+        .request_body(4 << 20, OverLimit::Refuse)
+        .time_budget(Duration::from_secs(600), OverTime::Refuse);
+    let body = MockBody::of([MockFrame::Data(long.into())]);
+    let answer = send(rules, &mock(), form(body)).await;
+    assert_eq!(answer.status(), 406);
+}
