@@ -247,6 +247,8 @@ impl BreakerBuilder {
     ///
     /// A call is over at the end of its response body: streams that live long by design belong behind a
     /// breaker of their own.
+    /// And a caller that reads slowly makes its own calls slow: where callers are not to be trusted, measure in a
+    /// layer further in that reads the body first.
     pub fn slow_calls(mut self, at_least: Duration, ratio: f64) -> Self {
         self.slow_calls = Some((at_least, ratio));
         self

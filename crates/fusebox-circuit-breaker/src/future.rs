@@ -91,10 +91,7 @@ impl How {
                     pass.asked_for(wish);
                 }
                 let classify = self.policy.classify();
-                let asked = match self.asked.protocol {
-                    Protocol::Http => self.asked,
-                    _ => self.policy.asked(self.asked),
-                };
+                let asked = self.policy.asked(self.asked);
                 let into = ResponseBody::guarded;
                 let guarded = GuardedBody::wrap_into(response, asked, classify, pass.take(), into);
                 Poll::Ready(Ok(guarded))

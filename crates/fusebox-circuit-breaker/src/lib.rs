@@ -89,6 +89,8 @@
 //! - It does not limit how many calls are in flight while it is closed: that is a bulkhead's work.
 //! - The state is of this process. Ten instances find out ten times that a dependency is down.
 //! - One circuit for many backends opens for all of them when one is down; give each its own.
+//! - A caller's fault that the dependency calls its own: a gRPC server that answers `INTERNAL` to a message it cannot
+//!   decode can be made to by anybody. One's own [`classify`](CircuitBreakerLayer::classify) may know better.
 //! - gRPC-Web hides its trailers in the body, where they are not looked for.
 //!
 //! # Features
