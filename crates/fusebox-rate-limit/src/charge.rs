@@ -57,7 +57,7 @@ impl Rules {
                 return Ok(None);
             }
             if let Some(tier_of) = &special.tier {
-                tier = tier_of(head).unwrap_or_default();
+                tier = shared.known(tier_of(head).unwrap_or_default());
             }
             if let Some(cost_of) = &special.cost {
                 cost = cost_of(head);

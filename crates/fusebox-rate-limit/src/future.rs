@@ -277,7 +277,10 @@ fn answer<B: Body, St: QuotaStore>(
     if let Some(rest) = rest {
         call.answered(&response);
         if let Some(special) = &rest.rules.special {
-            if let Some(heed) = &special.heed {
+            // A refusal of a layer in this process is no word of the server's.
+            if let Some(heed) = &special.heed
+                && response.extensions().get::<Rejection>().is_none()
+            {
                 let now = rest.limiter.shared.clock.now();
                 heed.hear(response.status(), response.headers(), now);
             }

@@ -19,6 +19,9 @@ use crate::store::{
 use crate::{Quota, QuotaError};
 
 /// Which policies apply to a request: one of the limiter's tiers, found by [`RateLimiter::tier`].
+///
+/// It is a place among the tiers of the limiter that found it. Another limiter takes it for its own tier in that
+/// place, and for its first one if it has none there: never for no limit at all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Tier(pub(crate) usize);
 
@@ -310,10 +313,11 @@ impl<St: QuotaStore> RateLimiter<St> {
         self.shared.hasher.text(0, text)
     }
 
-    /// The key that [`KeyBy::Header`](crate::KeyBy::Header) gives to a request with this value.
+    /// The key that [`KeyBy::Header`](crate::KeyBy::Header) gives to a request with this value. Blanks around it are
+    /// not part of it.
     #[must_use]
     pub fn header_key(&self, value: &[u8]) -> Key {
-        self.key_in(crate::policy::HEADER, value)
+        self.key_in(crate::policy::HEADER, value.trim_ascii())
     }
 
     /// The key that [`KeyBy::Path`](crate::KeyBy::Path) gives to a request for this path.
@@ -424,6 +428,16 @@ impl<St> Shared<St> {
 }
 
 impl<St: QuotaStore> Shared<St> {
+    /// The first tier in the place of one that this limiter does not have.
+    #[inline]
+    pub(crate) fn known(&self, tier: Tier) -> Tier {
+        if tier.0 < self.tiers.len() {
+            tier
+        } else {
+            Tier::default()
+        }
+    }
+
     #[inline]
     pub(crate) fn question<'a>(
         &self,
@@ -434,7 +448,7 @@ impl<St: QuotaStore> Shared<St> {
     ) -> Question<'a> {
         Question {
             now,
-            tier: ask.tier.0,
+            tier: self.known(ask.tier).0,
             keys: ask.keys,
             cost: ask.cost.unwrap_or(self.cost),
             act,
@@ -462,7 +476,7 @@ impl<St: QuotaStore> Shared<St> {
         let now = self.clock.now();
         let question = Question {
             now,
-            tier: tier.0,
+            tier: self.known(tier).0,
             keys,
             cost,
             act,
@@ -478,7 +492,7 @@ impl<St: QuotaStore> Shared<St> {
 
     /// The refusal in the name of the first violated policy.
     pub(crate) fn rejection(&self, tier: Tier, violated: u8, kind: RejectionKind) -> Rejection {
-        let policies = self.tiers.get(tier.0);
+        let policies = self.tiers.get(self.known(tier).0);
         let name = policies.and_then(|policies| policies.name_of(violated.trailing_zeros()));
         let name = name.unwrap_or_else(|| self.reporter.policy().clone());
         Rejection::new(LayerKind::RateLimit, name, kind)

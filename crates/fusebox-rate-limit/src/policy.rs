@@ -107,7 +107,8 @@ impl KeyBy {
             Self::Header(name) => {
                 let mut values = head.headers.get_all(name).iter();
                 match (values.next(), values.next()) {
-                    (Some(value), None) if !value.is_empty() => {
+                    // Blank is as good as none: all who send nothing are not one client.
+                    (Some(value), None) if !value.as_bytes().trim_ascii().is_empty() => {
                         Found::Key(limiter.header_key(value.as_bytes()))
                     }
                     _ => Found::Unidentified,

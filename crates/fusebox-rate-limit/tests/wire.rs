@@ -646,3 +646,80 @@ async fn a_client_holds_back_as_long_as_the_server_says() {
     assert!((second..second * 2).contains(&start.elapsed()));
     assert_eq!(ask().await.status(), 200);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_layer_of_this_process_refuses_is_no_word_of_the_servers() {
+    let second = Duration::from_secs(1);
+    let quota_of_ours = limiter([Policy::new("ours", Quota::per_minute(1))]);
+    let client = limiter([Policy::new("p", Quota::per_second(100))])
+        .layer()
+        .keyed_by(KeyBy::Shared)
+        .heed(60 * second, Duration::ZERO)
+        .layer(
+            quota_of_ours
+                .layer()
+                .keyed_by(KeyBy::Shared)
+                .layer(service_fn(inner)),
+        );
+    let ask = async || client.clone().oneshot(plain()).await.unwrap();
+    assert_eq!(ask().await.status(), 200);
+    for _ in 0..2 {
+        let refused = ask().await;
+        let rejection = refused.extensions().get::<Rejection>().unwrap();
+        assert_eq!(
+            rejection.policy().as_str(),
+            "ours",
+            "the server was not left alone"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tier_of_another_limiter_is_never_no_limit() {
+    let other = RateLimiter::builder("other")
+        .policy(Policy::new("p", Quota::per_day(9)).capacity(16))
+        .tier("gold", [Policy::new("p", Quota::per_day(9)).capacity(16)])
+        .registration(fusebox_core::Registration::Unlisted)
+        .build()
+        .unwrap();
+    let foreign = other.tier("gold").unwrap();
+    let limiter = limiter([Policy::new("p", Quota::per_day(2).burst(2))]);
+    let ask = || Ask::key(Key::SHARED).tier(foreign);
+    assert!(limiter.check(ask()).is_ok());
+    assert!(limiter.wait(ask()).await.is_ok());
+    let refused = limiter.check(ask()).unwrap_err();
+    assert_eq!(refused.policy().as_str(), "p");
+    limiter.penalise(ask());
+
+    let layer = limiter
+        .layer()
+        .keyed_by(KeyBy::Path)
+        .tier_by(move |_| Some(foreign))
+        .quota_headers(QuotaHeaders::Draft11);
+    for expected in [200, 200, 429] {
+        let answer = send(&layer, plain()).await;
+        assert_eq!(answer.status(), expected);
+        assert!(answer.headers().contains_key("ratelimit"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn blanks_around_a_header_are_no_new_client() {
+    let limiter = limiter([Policy::new("p", Quota::per_day(1).burst(1))]);
+    let layer = limiter
+        .layer()
+        .keyed_by(KeyBy::Header(http::HeaderName::from_static("x-api-key")));
+    let with = |value: &'static str| from(1).header("x-api-key", value).body(()).unwrap();
+    assert_eq!(status(&layer, with("alice")).await, 200);
+    for same in [" alice", "alice\t", "  alice "] {
+        assert_eq!(status(&layer, with(same)).await, 429, "{same:?}");
+    }
+    assert_eq!(
+        limiter.header_key(b" alice "),
+        limiter.header_key(b"alice"),
+        "the handle agrees"
+    );
+    let blank = send(&layer, with(" \t ")).await;
+    let rejection = blank.extensions().get::<Rejection>().unwrap();
+    assert_eq!(rejection.kind(), RejectionKind::Unidentified);
+}

@@ -394,7 +394,9 @@ impl MemoryStore {
     /// Answers anything.
     #[inline(never)]
     fn consider(&self, question: &Question<'_>) -> Verdict {
-        let tier = self.tiers.get(question.tier).map_or(&[][..], |tier| tier);
+        // A tier that is not there is the first one: a mistake must not lift the limit.
+        let tier = self.tiers.get(question.tier).or_else(|| self.tiers.first());
+        let tier = tier.map_or(&[][..], |tier| tier);
         let mut verdict = match question.act {
             Act::Spend => self.spend(tier, question),
             Act::Peek => self.peek(tier, question),

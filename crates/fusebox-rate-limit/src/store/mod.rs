@@ -24,7 +24,7 @@ pub const MOST_POLICIES: usize = 4;
 pub struct Question<'a> {
     /// The time.
     pub now: Timestamp,
-    /// Whose policies apply: the place of the tier in the settings.
+    /// Whose policies apply: the place of the tier in the settings. A limiter asks only for tiers it has.
     pub tier: usize,
     /// Under which keys.
     pub keys: Keys<'a>,
