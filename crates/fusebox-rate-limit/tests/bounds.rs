@@ -78,6 +78,64 @@ impl Bucket {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+
+    #[test]
+    fn no_wait_is_longer_than_was_agreed_whatever_the_rate_becomes(
+        quota in quotas(), steps in steps(true), millis in 1..100_000_u64, queue in prop::option::of(1..200_u64),
+    ) {
+        let longest = Duration::from_millis(millis);
+        let gcra = match queue {
+            Some(queue) => Gcra::shaper(quota, queue, longest),
+            None => Gcra::meter(quota, longest),
+        };
+        let gcra = gcra.unwrap();
+        let mut state = gcra.at(Timestamp::ZERO).full();
+        let mut now = 0;
+        for (pause, did) in steps {
+            now += pause;
+            let moment = gcra.at(Timestamp::from_nanos(now));
+            match did {
+                Did::Spend(cost) => {
+                    if let Step::Spent { state: after, wait } = moment.spend(state, cost) {
+                        let wait = moment.duration(wait);
+                        prop_assert!(wait <= longest, "{wait:?} of {longest:?}");
+                        state = after;
+                    }
+                }
+                Did::Change(quota) => {
+                    // Refused if it is beyond what can be counted; nothing is changed then.
+                    let _ = gcra.change(Timestamp::from_nanos(now), quota);
+                }
+                Did::Refund(_) => state = moment.refund(state, 1),
+                Did::Penalise(cost) => state = moment.penalise(state, cost),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_faster_rate_lets_more_wait_and_a_slower_one_fewer() {
+    let second = Duration::from_secs(1);
+    let gcra = Gcra::meter(Quota::per_second(10).burst(1), 2 * second).unwrap();
+    let admitted = || {
+        let moment = gcra.at(Timestamp::from_nanos(1));
+        let mut state = moment.full();
+        let mut admitted = 0;
+        while let Step::Spent { state: after, .. } = moment.spend(state, 1) {
+            (state, admitted) = (after, admitted + 1);
+        }
+        admitted
+    };
+    assert_eq!(admitted(), 21);
+    for (rate, expected) in [(1, 3), (30, 61), (10, 21)] {
+        gcra.change(Timestamp::from_nanos(1), Quota::per_second(rate).burst(1))
+            .unwrap();
+        assert_eq!(admitted(), expected, "at {rate} per second");
+    }
+}
+
+proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(600) })]
 
     #[test]

@@ -16,7 +16,7 @@
 
 use std::time::Duration;
 
-use fusebox_core::Timestamp;
+use fusebox_core::{Timestamp, time::nanos};
 
 use super::pace::{Pace, Running};
 use super::quota::{Quota, QuotaError};
@@ -49,8 +49,7 @@ pub struct Gcra {
     pace: Pace,
     /// Ticks per token.
     unit: u64,
-    /// What a queue may owe beyond the burst, in ticks.
-    patience: u64,
+    patience: Patience,
     /// Whether each request waits for those before it, however large it is itself.
     shapes: bool,
 }
@@ -61,8 +60,29 @@ pub struct Moment {
     now: u64,
     running: Running,
     unit: u64,
-    patience: u64,
+    patience: Patience,
     shapes: bool,
+}
+
+/// What a queue may owe beyond the burst: what comes in so long a time, at the rate of now, and no more than so much.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    nanos: u64,
+    ticks: u64,
+}
+
+impl Patience {
+    /// In ticks, for a clock that makes so many of them in a period.
+    fn owed(self, ticks: u64, period: Duration) -> u64 {
+        let owed = u128::from(ticks) * u128::from(self.nanos) / period.as_nanos().max(1);
+        // Clocks round their speed up.
+        let owed = u64::try_from(owed).unwrap_or(u64::MAX).saturating_add(1);
+        if self.nanos == 0 {
+            0
+        } else {
+            owed.min(self.ticks)
+        }
+    }
 }
 
 impl Gcra {
@@ -75,8 +95,7 @@ impl Gcra {
     pub fn meter(quota: Quota, patience: Duration) -> Result<Self, QuotaError> {
         quota.check()?;
         // The wait must pay for itself: as many tokens as come in that time may be owed.
-        let owed = tokens_in(quota, patience);
-        Self::new(quota, quota.burst_size(), owed, false)
+        Self::new(quota, quota.burst_size(), patience, None)
     }
 
     /// A leaky bucket as a shaper: one at a time, evenly spaced, while at most `queue` wait.
@@ -85,11 +104,16 @@ impl Gcra {
     /// As [`meter`](Self::meter); the queue counts as the burst.
     pub fn shaper(quota: Quota, queue: u64, patience: Duration) -> Result<Self, QuotaError> {
         quota.burst(1).check()?;
-        let owed = tokens_in(quota, patience).min(queue);
-        Self::new(quota, 1, owed, true)
+        Self::new(quota, 1, patience, Some(queue))
     }
 
-    fn new(quota: Quota, burst: u64, owed: u64, shapes: bool) -> Result<Self, QuotaError> {
+    fn new(
+        quota: Quota,
+        burst: u64,
+        patience: Duration,
+        queue: Option<u64>,
+    ) -> Result<Self, QuotaError> {
+        let owed = tokens_in(quota, patience).min(queue.unwrap_or(u64::MAX));
         let most = burst.saturating_add(owed);
         if most > MOST_BURST {
             return Err(QuotaError::TooMany {
@@ -101,21 +125,21 @@ impl Gcra {
         let unit = unit(quota, most);
         let ticks = quota.amount().saturating_mul(unit);
         let limit = burst.saturating_mul(unit);
-        let patience = owed.saturating_mul(unit);
+        let patience = Patience {
+            nanos: nanos(patience),
+            ticks: queue.map_or(u64::MAX, |queue| queue.saturating_mul(unit)),
+        };
+        let most = limit.saturating_add(patience.owed(ticks, quota.period()));
         Ok(Self {
-            pace: Pace::new(
-                ticks,
-                quota.period(),
-                limit,
-                span(quota, unit, limit + patience),
-            ),
+            pace: Pace::new(ticks, quota.period(), limit, span(quota, unit, most)),
             unit,
             patience,
-            shapes,
+            shapes: queue.is_some(),
         })
     }
 
-    /// Changes rate and burst from `now` on. What clients have spent stays spent, token for token.
+    /// Changes rate and burst from `now` on. What clients have spent stays spent, token for token. The longest wait
+    /// stays what it was: at another rate, as many more or fewer may be in line.
     ///
     /// # Errors
     /// As for a new one; also when the new burst or rate is beyond what can be counted in the ticks that were right
@@ -123,14 +147,6 @@ impl Gcra {
     pub fn change(&self, now: Timestamp, quota: Quota) -> Result<(), QuotaError> {
         quota.check()?;
         let burst = if self.shapes { 1 } else { quota.burst_size() };
-        let most = (MOST_TICKS - self.patience) / self.unit;
-        if burst > most {
-            return Err(QuotaError::TooMany {
-                field: "burst",
-                given: burst,
-                most,
-            });
-        }
         let (amount, period) = (quota.amount(), quota.period());
         let ticks = u128::from(amount) * u128::from(self.unit);
         let Some(ticks) = u64::try_from(ticks)
@@ -139,8 +155,17 @@ impl Gcra {
         else {
             return Err(QuotaError::TooFast { amount, period });
         };
+        let patience = self.patience.owed(ticks, period);
+        let most = MOST_TICKS.saturating_sub(patience) / self.unit;
+        if burst > most {
+            return Err(QuotaError::TooMany {
+                field: "burst",
+                given: burst,
+                most,
+            });
+        }
         let limit = burst.saturating_mul(self.unit);
-        let span = span(quota, self.unit, limit + self.patience);
+        let span = span(quota, self.unit, limit + patience);
         self.pace.change(now, ticks, period, limit, span);
         Ok(())
     }
@@ -166,6 +191,16 @@ impl Moment {
     #[must_use]
     pub const fn full(&self) -> u64 {
         self.now & STATE_MASK
+    }
+
+    /// What a queue may owe beyond the burst, in ticks. Not kept beside the rate: most decisions do not ask.
+    const fn patience(&self) -> u64 {
+        let owed = self.running.ticks_in(self.patience.nanos);
+        if owed < self.patience.ticks {
+            owed
+        } else {
+            self.patience.ticks
+        }
     }
 
     /// Whether forgetting this state loses nothing.
@@ -217,9 +252,10 @@ impl Moment {
             return Step::Denied { wait: u64::MAX };
         }
         let over = debt.saturating_add(due).saturating_sub(burst);
-        if over > self.patience {
+        let patience = self.patience();
+        if over > patience {
             return Step::Denied {
-                wait: over - self.patience,
+                wait: over - patience,
             };
         }
         let owed = debt.saturating_add(cost);
@@ -262,7 +298,7 @@ impl Moment {
         let most = self
             .running
             .limit
-            .saturating_add(self.patience)
+            .saturating_add(self.patience())
             .saturating_mul(2);
         let most = if most > debt { most } else { debt };
         let most = if most > self.running.span {

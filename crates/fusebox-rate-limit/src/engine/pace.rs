@@ -101,6 +101,11 @@ impl Running {
         self.knows(then).then(|| now.wrapping_sub(self.ticks(then)))
     }
 
+    /// How many ticks the clock makes in that time: rounded down, so that they take no longer.
+    pub(super) const fn ticks_in(&self, nanos: u64) -> u64 {
+        high(nanos, self.speed)
+    }
+
     /// How long the clock takes for so many ticks: rounded up, so that nobody comes back too early.
     pub(super) fn duration(&self, ticks: u64) -> Duration {
         if ticks == 0 {
@@ -123,8 +128,8 @@ fn speed(ticks: u64, period: Duration) -> u64 {
 }
 
 #[inline]
-fn high(a: u64, b: u64) -> u64 {
-    ((u128::from(a) * u128::from(b)) >> 64) as u64
+const fn high(a: u64, b: u64) -> u64 {
+    ((a as u128 * b as u128) >> 64) as u64
 }
 
 #[cfg(test)]
