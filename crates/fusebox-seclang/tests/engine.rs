@@ -410,3 +410,41 @@ fn a_budget_holds_for_names_that_are_longer_than_their_body() {
         assert!(tx.work() <= most, "{} of {most}", tx.work());
     }
 }
+
+#[test]
+fn a_rule_that_an_earlier_jump_reaches_is_not_left_out_with_a_later_one() {
+    both(
+        "SecAction \"id:9,phase:1,pass,nolog,setvar:tx.level=1\"\n\
+         SecRule ARGS:x \"@streq 1\" \"id:1,phase:2,pass,nolog,skipAfter:M1\"\n\
+         SecRule TX:level \"@lt 2\" \"id:2,phase:2,pass,nolog,skipAfter:END\"\n\
+         SecRule ARGS \"@rx foo\" \"id:3,phase:2,deny\"\n\
+         SecMarker M1\n\
+         SecRule ARGS \"@rx attack\" \"id:4,phase:2,deny\"\n\
+         SecMarker END",
+        "/?x=1&y=attack",
+        |tx| assert_eq!(ids(tx), [4]),
+    );
+}
+
+#[test]
+fn a_variable_that_is_always_set_is_set_after_what_was_written_before() {
+    both(
+        "SecRule ARGS:x \"@streq 1\" \"id:1,phase:1,pass,nolog,setvar:tx.thr=1000\"\n\
+         SecAction \"id:2,phase:1,pass,nolog,setvar:tx.thr=5\"\n\
+         SecRule ARGS:y \"@streq 1\" \"id:3,phase:1,pass,nolog,setvar:tx.thr=7\"\n\
+         SecAction \"id:5,phase:1,pass,nolog,setvar:tx.score=6\"\n\
+         SecRule TX:score \"@ge %{tx.thr}\" \"id:4,phase:2,deny\"",
+        "/?x=1",
+        |tx| assert_eq!(ids(tx), [4]),
+    );
+}
+
+#[test]
+fn a_rule_that_always_matches_counts_each_of_its_targets() {
+    both(
+        "SecRule &TX:a|&TX:b \"@eq 0\" \"id:1,phase:1,pass,nolog,setvar:tx.n=+1\"\n\
+         SecRule TX:n \"@ge 2\" \"id:2,phase:1,deny\"",
+        "/",
+        |tx| assert_eq!(ids(tx), [2]),
+    );
+}

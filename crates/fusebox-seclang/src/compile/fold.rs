@@ -119,6 +119,12 @@ impl Fold {
         self.arrivals.clear();
     }
 
+    fn is_written(&self, name: &[u8]) -> bool {
+        let mut prefixes = self.facts.prefixes.iter();
+        self.written.iter().any(|written| **written == *name)
+            || prefixes.any(|prefix| name.starts_with(prefix))
+    }
+
     fn put(&mut self, at: usize, step: Option<Step>) {
         if let Some(cell) = self.steps.get_mut(at) {
             *cell = step;
@@ -160,8 +166,9 @@ impl Fold {
         }
         let removable = self.removals.iter().any(|removal| removes(removal, &draft));
         let matches = decisions.iter().all(|decision| *decision == Some(true));
-        // A link of a chain that may yet write what a later link compares is not looked into.
-        let single = draft.links.len() == 1;
+        // A link of a chain that may yet write what a later link compares is not looked into, and one that counts its
+        // targets does so for each that matches.
+        let single = draft.links.len() == 1 && draft.links.iter().all(|link| !counts(link));
         if matches && single {
             return self.always(draft, removable, at, target);
         }
@@ -207,11 +214,17 @@ impl Fold {
                     .all(|removal| !removes(removal, &draft) || removes(removal, other)),
                 _ => true,
             });
-            if silent && draft.links.iter().all(|link| link.effects.is_empty()) && together {
+            // A jump under way may land in between, behind this one.
+            let nobody = self.arrivals.iter().all(|(other, _)| *other >= target);
+            let idle = draft.links.iter().all(|link| link.effects.is_empty());
+            if silent && idle && together && nobody {
                 return (None, Some(target));
             }
         }
-        let movable = changes.iter().all(|(name, _)| !self.is_seen(name));
+        // Nor may a rule before it that stays have written what it overwrites.
+        let movable = changes
+            .iter()
+            .all(|(name, _)| !self.is_seen(name) && !self.is_written(name));
         // A jump under way may still pass this rule by.
         let reached = self.certain && self.arrivals.is_empty();
         if constant && silent && target.is_none() && reached && !removable && movable {
@@ -494,6 +507,15 @@ fn removes(removal: &Ctl, draft: &Draft) -> bool {
         Ctl::RemoveByMsg(msg) => text_matches(msg, &draft.msg),
         _ => false,
     }
+}
+
+/// Whether what the link does depends on how many of its targets match.
+fn counts(link: &Link) -> bool {
+    let adds = |effect: &Effect| {
+        matches!(effect, Effect::SetVar(set)
+            if matches!(set.value, SetVarValue::Add(_) | SetVarValue::Subtract(_)))
+    };
+    link.targets.len() > 1 && link.effects.iter().any(adds)
 }
 
 #[cfg(test)]
