@@ -47,9 +47,9 @@ impl Heed {
 /// For how long a server's answer asks to be left alone; zero if it does not. What [`heed`](crate::RateLimitLayer::heed)
 /// goes by, for clients that hold back by themselves.
 ///
-/// The longest of `Retry-After` (RFC 9110, section 10.2.3; of a 429 or 503 only), the `t` of what has nothing left in a
-/// `RateLimit` field (draft-ietf-httpapi-ratelimit-headers-11), and `grpc-retry-pushback-ms` (gRFC A6). What cannot be
-/// read asks for nothing.
+/// `Retry-After` (RFC 9110, section 10.2.3; of a 429 or 503 only), and only without one that can be read, the `t` of what
+/// has nothing left in a `RateLimit` field: the first takes precedence (draft-ietf-httpapi-ratelimit-headers-11). Or
+/// `grpc-retry-pushback-ms` (gRFC A6), if that is longer. What cannot be read asks for nothing.
 ///
 /// ```
 /// use std::time::Duration;
@@ -76,7 +76,7 @@ pub fn rest_asked(status: StatusCode, headers: &HeaderMap) -> Duration {
         .max();
     let pushback = headers.get("grpc-retry-pushback-ms");
     let pushback = pushback.and_then(|value| number(value.as_bytes()).map(Duration::from_millis));
-    [after, exhausted, pushback]
+    [after.or(exhausted), pushback]
         .into_iter()
         .flatten()
         .max()
@@ -96,7 +96,8 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
         .get(DATE)
         .and_then(date)
         .unwrap_or_else(SystemTime::now);
-    then.duration_since(now).ok()
+    // One that is over asks for no more.
+    Some(then.duration_since(now).unwrap_or_default())
 }
 
 /// When all is there again of which a `RateLimit` field says that nothing is left: the longest `t` of the items with
@@ -211,6 +212,21 @@ mod tests {
         }
         let endless = heard(429, &[("retry-after", "99999999999999999999999999")]);
         assert_eq!(endless, seconds(u64::MAX));
+    }
+
+    #[test]
+    fn retry_after_goes_before_what_is_said_of_quotas() {
+        let quota = ("ratelimit", r#""daily";r=0;t=3600"#);
+        for (after, seconds) in [("5", 5), ("0", 0), ("7200", 7_200), ("soon", 3_600)] {
+            let asked = heard(429, &[quota, ("retry-after", after)]);
+            assert_eq!(asked, Duration::from_secs(seconds), "{after}");
+        }
+        let past = "Sun, 06 Nov 1994 08:49:37 GMT";
+        assert_eq!(heard(503, &[quota, ("retry-after", past)]), Duration::ZERO);
+        assert_eq!(
+            heard(200, &[quota, ("retry-after", "5")]),
+            Duration::from_secs(3_600)
+        );
     }
 
     #[test]
