@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use fusebox_core::time::Clock;
+use fusebox_core::time::{Clock, nanos};
 use fusebox_core::{
     Call, Change, EventKind, LayerKind, Live, Mode, ModeCell, Name, Outcome, Rejection,
     RejectionKind, Reporter, Snapshot, Timestamp, Value, Verdict as Told,
@@ -261,6 +261,7 @@ impl RateLimiter {
         let from = policies.set(at, quota);
         let changes = [
             ("amount", from.amount(), quota.amount()),
+            ("period_ns", nanos(from.period()), nanos(quota.period())),
             ("burst", from.burst_size(), quota.burst_size()),
         ];
         for (what, from, to) in changes {

@@ -202,3 +202,21 @@ async fn a_call_that_is_given_up_in_line_has_waited_and_never_ran() {
     assert!(!call.was_made());
     assert_eq!(limiter.stats().latency.count, 0);
 }
+
+#[test]
+fn a_quota_in_another_time_is_told_as_a_change() {
+    let recorder = Recorder::new();
+    let limiter = builder().observer(recorder.clone()).build().unwrap();
+    let minute = Quota::per_minute(100).burst(100);
+    limiter
+        .set_quota(fusebox_rate_limit::Tier::default(), "burst", minute)
+        .unwrap();
+    let period = fusebox_core::Change::Limit {
+        what: "period_ns",
+        from: 1_000_000_000,
+        to: 60_000_000_000,
+    };
+    let told = recorder.told();
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].kind, fusebox_core::EventKind::Change(period));
+}
