@@ -237,7 +237,7 @@ impl Jail {
         match client.address() {
             Some(address) => self.held(address, now),
             None => {
-                let key = Key::of_bits(client.key().to_bits())?;
+                let key = key_of(client)?;
                 self.0.prison.check_key(key, now).map(Held::Jailed)
             }
         }
@@ -290,7 +290,7 @@ impl Jail {
         cause: Cause,
         now: Timestamp,
     ) -> Struck {
-        match Key::of_bits(client.key().to_bits()) {
+        match key_of(client) {
             Some(key) if client.unattributed().is_none() => self.strike_key(key, cause, now),
             _ => Struck::Never,
         }
@@ -365,7 +365,7 @@ impl Jail {
         if client.unattributed().is_some() {
             return None;
         }
-        self.ban_key(Key::of_bits(client.key().to_bits())?, Cause::Operator, time)
+        self.ban_key(key_of(client)?, Cause::Operator, time)
     }
 
     fn ban_key(&self, key: Key, cause: Cause, time: Duration) -> Option<Sentence> {
@@ -395,7 +395,7 @@ impl Jail {
     /// Lets the client of a request out.
     #[expect(clippy::must_use_candidate, reason = "called for its effect")]
     pub fn unban_client(&self, client: &ClientIdentity) -> bool {
-        Key::of_bits(client.key().to_bits()).is_some_and(|key| self.release(key))
+        key_of(client).is_some_and(|key| self.release(key))
     }
 
     fn release(&self, key: Key) -> bool {
@@ -591,6 +591,15 @@ impl Jail {
     /// Tells that a call was refused or is over.
     pub(crate) fn report(&self, at: Timestamp, call: Call) {
         self.0.reporter.report(at, EventKind::Call(call));
+    }
+}
+
+/// What the client of a request is in the jail: its whole address decides, as it does at accept and in lists. The key that
+/// limiters share is cut to the resolver's prefix, and would name another /64 where that is shorter.
+fn key_of(client: &ClientIdentity) -> Option<Key> {
+    match client.address() {
+        Some(address) => Key::of_peer(address),
+        None => Key::of_bits(client.key().to_bits()),
     }
 }
 

@@ -10,7 +10,7 @@
 
 use std::{
     fs,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::{Duration, SystemTime},
@@ -20,7 +20,7 @@ use fusebox_blackhole::{
     BlackholeConfig, Cause, FeedConfig, FeedFormat, Jail, JailConfig, Reason, Struck, Terms,
 };
 use fusebox_core::{Change, Event, EventKind, Mode, Registration, Registry, Value};
-use fusebox_http::identity::IdentityConfig;
+use fusebox_http::identity::{IdentityConfig, PeerAddr};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -146,6 +146,38 @@ async fn proxies_loopback_and_listed_networks_cannot_be_banned() {
             .is_none(),
         "no single client"
     );
+}
+
+#[tokio::test]
+async fn a_client_is_judged_by_its_64_whatever_prefix_limiters_count_by() {
+    let client_of = |address: &str, prefix| {
+        let mut request = http::Request::new(());
+        let peer = PeerAddr(SocketAddr::new(ip(address), 443));
+        request.extensions_mut().insert(peer);
+        let resolver = IdentityConfig::new().ipv6_prefix(prefix).build().unwrap();
+        resolver.resolve_once(&mut request).unwrap().unwrap()
+    };
+    let attacker = "2001:db8:0:1a7::5";
+    for prefix in [48, 56, 64, 128] {
+        let client = client_of(attacker, prefix);
+        let jail = config()
+            .terms(Terms::default().max_strikes(1))
+            .build()
+            .unwrap();
+        let only_its_64_is_in = || {
+            jail.holds(ip(attacker))
+                && jail.holds(ip("2001:db8:0:1a7::6"))
+                && ["2001:db8::5", "2001:db8:0:100::5"]
+                    .iter()
+                    .all(|neighbour| !jail.holds(ip(neighbour)))
+        };
+        jail.strike(&client, Cause::Waf);
+        assert!(only_its_64_is_in(), "struck, /{prefix}");
+        assert!(jail.unban_client(&client), "/{prefix}");
+        assert!(!jail.holds(ip(attacker)), "/{prefix}");
+        jail.ban_client(&client, HOUR).unwrap();
+        assert!(only_its_64_is_in(), "banned, /{prefix}");
+    }
 }
 
 #[tokio::test]
