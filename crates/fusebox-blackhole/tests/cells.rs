@@ -120,6 +120,27 @@ fn an_operators_sentence_is_lengthened_and_never_shortened() {
 }
 
 #[test]
+fn a_ban_does_not_bring_back_relapses_that_were_forgiven() {
+    const DAY: u64 = 86_400;
+    let cells = Cells::new(1_000, 1);
+    let rules = Rules {
+        terms: Terms::default().max_strikes(1).jitter_percent(0),
+        ..rules()
+    };
+    let strike = |now| match cells.strike(v4(1), Cause::Waf, &rules, at(now), 0) {
+        Struck::Jailed { inmate, .. } => inmate,
+        other => panic!("{other:?}"),
+    };
+    let third = [10, 10_000, 20_000].map(strike)[2];
+    assert_eq!(third.sentences, 3);
+    // Two days of good behaviour, then an operator's minute.
+    let ban = 20_000 + 2_400 + 2 * DAY;
+    assert_eq!(jail(&cells, v4(1), ban, ban + 60).unwrap().sentences, 1);
+    let next = strike(ban + 60);
+    assert_eq!((next.sentences, next.until), (2, at(ban + 60 + 1_200)));
+}
+
+#[test]
 fn neighbours_take_their_56_and_48_in_with_them() {
     let cells = Cells::new(1_000, 1);
     let rules = Rules {

@@ -229,6 +229,8 @@ impl Cells {
         let (now, until) = (seconds(now), seconds_up(until));
         self.change(key, rules, now, |record| {
             if record.until < until {
+                // Counted from the end of the last sentence, which this one is about to overwrite.
+                record.relapses = record.relapses_now(now, &rules.terms);
                 record.put_in(now, until, cause);
             }
         })
