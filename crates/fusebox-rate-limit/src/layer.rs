@@ -219,6 +219,9 @@ impl<St> RateLimitLayer<St> {
     /// time to come back. No server is heeded for longer than `longest`. All requests through the
     /// services of this layer are held, whatever their keys: give each server a layer of its own.
     ///
+    /// They all go on at that moment, those of one's own burst included, and do not ask again whether the server has
+    /// said something else meanwhile.
+    ///
     /// ```
     /// # use std::time::Duration;
     /// # use fusebox_rate_limit::{KeyBy, Policy, Quota, RateLimiter};

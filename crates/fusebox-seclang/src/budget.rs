@@ -4,7 +4,8 @@
 ///
 /// Work is counted in bytes that a transformation, a filter or an operator looks at: a text of 1,000 bytes that two expressions are
 /// run on counts 3,000, one look of the filter included. Expressions take time in proportion to it, so a budget is a bound on time;
-/// it is checked before each value, so it is kept to within one operator on one value.
+/// it is checked before each value, so it is kept to within all that is done with one value: every chain of transformations,
+/// or one operator. What effects and log texts expand to is not counted.
 ///
 /// ```
 /// use fusebox_seclang::{OverBudget, Ruleset, WorkBudget};

@@ -5,6 +5,9 @@
 //! atomic word. Every algorithm answers the same four questions about that number: is it as good as
 //! none ([idle](gcra::Gcra)), what if so much is spent, given back, or added as a penalty.
 //!
+//! The shaper's spacing is that of calls that run: a refund gives the turn to the next caller, which may then start
+//! together with one that waits already.
+//!
 //! | algorithm | admits over any stretch of time `T` at most |
 //! | --- | --- |
 //! | token bucket, leaky bucket (meter) | `burst + rate * T`, and a tick (at most 1/256 of a token) |

@@ -20,8 +20,8 @@ use crate::engine::{STATE_MASK, Step};
 /// Quotas in the memory of this process: bounded, lock-free (but for exact logs), answered at once.
 ///
 /// # Memory
-/// [`Layout::capacity`] active keys take 16 bytes each, allocated when it is made, and never more. An exact
-/// log takes eight bytes per entry of its limit, twice.
+/// [`Layout::capacity`] active keys take 16 bytes each, allocated when it is made, and never more. A sliding window
+/// takes up two of these places for a key that is active in two windows in a row. An exact log takes eight bytes per entry of its limit, twice.
 ///
 /// # Accuracy
 /// Two keys are taken for one with a probability of `8 / 2^24`, about one in two million for each new

@@ -268,7 +268,8 @@ impl Transaction {
     /// Phase 2 in slices of about `work` bytes looked at: call again while it says [`Slice::More`]. Between two calls an
     /// asynchronous caller can let others run. Ten slices decide what one would.
     ///
-    /// 256 KiB of work take about a millisecond.
+    /// 256 KiB of work take about a millisecond. The first slice may be much longer: what ends the parsing of the body, and
+    /// the one pass of the filters over all values before the first rule, are not divided.
     pub fn end_request_body_slice(&mut self, work: u64) -> Slice {
         if let Some(stopped) = self.end_request_headers() {
             return Slice::Done(Some(stopped));
