@@ -15,8 +15,9 @@ use fusebox_core::{
 use crate::{
     BreakerBuilder, ConfigError, JudgeResult, Pass, RefusalsAreNeutral,
     config::changes,
-    engine::{self, Circuit, Quorum, Refused, Shell, Ticket, Transition, Tunable},
+    engine::{self, Circuit, Quorum, Refused, Shell, State, Ticket, Transition, Tunable},
     seat::{Seat, Seats},
+    waiters::Waiters,
 };
 
 /// A circuit breaker: the handle of one circuit, with or without tower.
@@ -56,6 +57,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) reporter: Arc<Reporter>,
     pub(crate) mode: Arc<ModeCell>,
+    pub(crate) waiters: Waiters,
     name: Name,
     settings: Tunable,
     /// The state of the random numbers.
@@ -91,6 +93,7 @@ impl Breaker {
                 clock: Clock::new(),
                 reporter,
                 mode,
+                waiters: Waiters::default(),
                 name,
                 // A hash of nothing under a random key: the standard library's own entropy.
                 chance: AtomicU64::new(RandomState::new().hash_one(())),
@@ -101,6 +104,11 @@ impl Breaker {
     #[inline]
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         self.seats.shared()
+    }
+
+    /// The calling thread's seat.
+    pub(crate) fn seat(&self) -> &Arc<Seat> {
+        self.seats.mine()
     }
 
     /// Asks for the right to make one call.
@@ -135,7 +143,7 @@ impl Breaker {
         if skipped && let Some(ticket) = shared.circuit.admit_at_once() {
             return passed(Pass::new(seat.clone(), ticket, 0));
         }
-        match shared.admit(seat, skipped) {
+        match shared.admit_from(None, seat, skipped) {
             Admission::Passed(pass) => passed(pass),
             Admission::Refused(rejection) => refused(rejection),
         }
@@ -370,14 +378,24 @@ impl BreakerBuilder {
 }
 
 impl Shared {
-    /// Whether one more call may pass, for those that are timed or cannot just pass.
+    /// Whether one more call may pass, for those that are timed or cannot just pass; or that the ramp of a state has
+    /// let through before.
     // Cold for the compiler: where calls are many, it is.
     #[cold]
     #[inline(never)]
-    fn admit(&self, seat: &Arc<Seat>, skipped: bool) -> Admission {
+    pub(crate) fn admit_from(
+        &self,
+        ramp: Option<State>,
+        seat: &Arc<Seat>,
+        skipped: bool,
+    ) -> Admission {
         let now = self.clock.now();
         let weight = if skipped { 0 } else { seat.sample(now) };
-        let ticket = match self.circuit.admit(seat.shard(), now, self) {
+        let verdict = match ramp {
+            None => self.circuit.admit(seat.shard(), now, self),
+            Some(state) => self.circuit.admit_from(state, seat.shard(), now, self),
+        };
+        let ticket = match verdict {
             engine::Verdict::Admitted(ticket) => ticket,
             engine::Verdict::Refused(refused) if self.mode.enforces_next() => {
                 return Admission::Refused(self.refuse(seat, refused));
@@ -436,6 +454,11 @@ impl Shell for Shared {
         let change = Change::Circuit { from, to };
         self.reporter
             .report(self.clock.now(), EventKind::Change(change));
+        self.waiters.wake();
+    }
+
+    fn look_again(&self) {
+        self.waiters.wake();
     }
 }
 

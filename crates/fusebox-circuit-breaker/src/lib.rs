@@ -126,6 +126,8 @@ mod readiness;
 mod seat;
 #[cfg(feature = "http")]
 mod service;
+#[cfg(feature = "handle")]
+mod waiters;
 
 #[cfg(feature = "http")]
 pub use body::ResponseBody;

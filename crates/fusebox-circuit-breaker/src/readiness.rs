@@ -1,45 +1,142 @@
-use std::task::Poll;
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use fusebox_core::{Mode, Rejection};
 
-#[cfg(feature = "http")]
-use crate::breaker::Admission;
-use crate::{Breaker, End, Pass, engine::Refused};
+use crate::{
+    Breaker, End, Pass,
+    breaker::Admission,
+    engine::{Refused, Reserved, State, Ticket},
+    seat::Seat,
+};
 
-/// What `poll_ready` has found out for `call`: whether the circuit refused every call and the inner service
-/// was not asked.
+/// What `poll_ready` has found out for `call`.
+///
+/// It is one instance's own: a clone knows nothing, and what is dropped gives back what it held.
 #[derive(Debug)]
-pub(crate) struct Readiness(Option<Refused>);
+pub(crate) struct Readiness(Kept);
+
+#[derive(Debug)]
+enum Kept {
+    Nothing,
+    /// The circuit refuses every call; the inner service was not asked.
+    Refused(Refused),
+    // Boxed, so that it costs nothing where nobody waits.
+    Waits(Box<Waits>),
+}
+
+/// For a service whose inner one is not ready, or that is to make a probe.
+struct Waits {
+    seat: Arc<Seat>,
+    /// The place of a probe.
+    probe: Option<Ticket>,
+    /// The state whose ramp has let the call through.
+    ramp: Option<State>,
+    /// Among those who are woken when the circuit changes.
+    number: Option<u64>,
+}
 
 impl Readiness {
     /// Nobody has asked yet.
     pub(crate) const fn new() -> Self {
-        Self(None)
+        Self(Kept::Nothing)
     }
 
-    /// Polls the inner service, unless the next call is sure to be refused. If that fails, it is the end of a call
+    /// Polls the inner service, unless the next call is to be refused. If that fails, it is the end of a call
     /// as any other error: no call can be made where no service gets ready.
+    ///
+    /// A refusal never waits for the inner service: of those whom a half-open circuit has no place for, and of
+    /// those who wait when it opens, nobody is left waiting.
     #[inline(always)]
     pub(crate) fn poll<E>(
         &mut self,
         breaker: &Breaker,
-        inner: impl FnOnce() -> Poll<Result<(), E>>,
+        cx: &mut Context<'_>,
+        inner: impl FnOnce(&mut Context<'_>) -> Poll<Result<(), E>>,
         judge: impl FnOnce(&E) -> End,
     ) -> Poll<Result<(), E>> {
-        let shared = breaker.shared();
-        self.0 = None;
-        // In any other mode the call may be made in spite of the verdict.
-        if let Some(refused) = shared.circuit.refuses(|| shared.clock.now())
-            && shared.mode.get() == Mode::Enforce
-        {
-            self.0 = Some(refused);
+        let closed = matches!(self.0, Kept::Nothing) && breaker.shared().circuit.is_closed();
+        if !closed && self.refuses(breaker) {
             return Poll::Ready(Ok(()));
         }
-        let polled = inner();
-        if let Poll::Ready(Err(error)) = &polled {
-            never_ready(breaker, judge(error));
+        match inner(cx) {
+            Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
+            Poll::Ready(Err(error)) => {
+                self.never_ready(breaker, judge(&error));
+                Poll::Ready(Err(error))
+            }
+            Poll::Pending if self.waits(breaker, cx) => Poll::Pending,
+            Poll::Pending => Poll::Ready(Ok(())),
         }
-        polled
+    }
+
+    /// Whether the next call is to be refused. In any mode but one it may be made in spite of the verdict.
+    #[inline(always)]
+    fn refuses(&mut self, breaker: &Breaker) -> bool {
+        let shared = breaker.shared();
+        if !matches!(self.0, Kept::Waits(_))
+            && let Some(refused) = shared.circuit.refuses(|| shared.clock.now())
+            && shared.mode.get() == Mode::Enforce
+        {
+            self.0 = Kept::Refused(refused);
+            return true;
+        }
+        self.reserve(breaker)
+    }
+
+    /// Takes the place of a probe, if it may be one. `true` if the next call is to be refused.
+    #[cold]
+    #[inline(never)]
+    fn reserve(&mut self, breaker: &Breaker) -> bool {
+        let shared = breaker.shared();
+        if let Kept::Refused(_) = self.0 {
+            self.0 = Kept::Nothing;
+        }
+        if let Kept::Waits(waits) = &mut self.0
+            && (waits.holds_probe() || waits.has_passed_ramp())
+        {
+            return false;
+        }
+        if shared.mode.get() != Mode::Enforce {
+            self.0 = Kept::Nothing;
+            return false;
+        }
+        match shared.circuit.reserve(shared.clock.now(), &**shared) {
+            Reserved::Nothing => {}
+            Reserved::Refused(refused) => {
+                self.0 = Kept::Refused(refused);
+                return true;
+            }
+            Reserved::Ramp(state) => self.keep(breaker, |waits| waits.ramp = Some(state)),
+            Reserved::Probe(ticket) => self.keep(breaker, |waits| waits.probe = Some(ticket)),
+        }
+        false
+    }
+
+    /// The inner service is not ready. `false` if there is nothing to wait for: the call is to be refused.
+    #[cold]
+    #[inline(never)]
+    fn waits(&mut self, breaker: &Breaker, cx: &Context<'_>) -> bool {
+        if breaker.mode() != Mode::Enforce {
+            return true;
+        }
+        self.keep(breaker, |waits| {
+            let waiters = &waits.seat.shared().waiters;
+            waits.number = Some(waiters.register(waits.number, cx));
+        });
+        // Only now: a change before that has woken nobody.
+        !self.reserve(breaker)
+    }
+
+    fn keep(&mut self, breaker: &Breaker, what: impl FnOnce(&mut Waits)) {
+        let mut waits = match std::mem::replace(&mut self.0, Kept::Nothing) {
+            Kept::Waits(waits) => waits,
+            Kept::Nothing | Kept::Refused(_) => Box::new(Waits::at(breaker.seat().clone())),
+        };
+        what(&mut waits);
+        self.0 = Kept::Waits(waits);
     }
 
     /// The verdict on the call. The instance that is not ready is never called: what was refused a
@@ -48,8 +145,9 @@ impl Readiness {
     #[cfg(feature = "http")]
     pub(crate) fn admit(&mut self, breaker: &Breaker) -> Admission {
         match self.0 {
-            None => breaker.admit(),
-            Some(found) => Admission::Refused(self.refuse(breaker, found)),
+            Kept::Nothing => breaker.admit(),
+            Kept::Refused(found) => Admission::Refused(self.refuse(breaker, found)),
+            Kept::Waits(_) => self.admit_waiting(breaker),
         }
     }
 
@@ -62,24 +160,99 @@ impl Readiness {
         refused: impl Fn(Rejection) -> T,
     ) -> T {
         match self.0 {
-            None => breaker.admit_then(passed, refused),
-            Some(found) => refused(self.refuse(breaker, found)),
+            Kept::Nothing => breaker.admit_then(passed, refused),
+            Kept::Refused(found) => refused(self.refuse(breaker, found)),
+            Kept::Waits(_) => match self.admit_waiting(breaker) {
+                Admission::Passed(pass) => passed(pass),
+                Admission::Refused(rejection) => refused(rejection),
+            },
         }
     }
 
     #[inline(always)]
     fn refuse(&mut self, breaker: &Breaker, found: Refused) -> Rejection {
         // What was found out is good for one call.
-        self.0 = None;
+        self.0 = Kept::Nothing;
         breaker.refuse(found)
+    }
+
+    /// The inner service has got ready for one who had to wait for it, or for a probe.
+    #[cold]
+    #[inline(never)]
+    fn admit_waiting(&mut self, breaker: &Breaker) -> Admission {
+        match std::mem::replace(&mut self.0, Kept::Nothing) {
+            Kept::Waits(mut waits) => waits.admit(breaker),
+            Kept::Nothing | Kept::Refused(_) => breaker.admit(),
+        }
+    }
+
+    /// The service failed before there was a call.
+    #[cold]
+    #[inline(never)]
+    fn never_ready(&mut self, breaker: &Breaker, end: End) {
+        if let Admission::Passed(pass) = self.admit_waiting(breaker) {
+            pass.end(end);
+        }
     }
 }
 
-/// The service failed before there was a call.
-#[cold]
-#[inline(never)]
-fn never_ready(breaker: &Breaker, end: End) {
-    if let Ok(pass) = breaker.try_pass() {
-        pass.end(end);
+impl Waits {
+    const fn at(seat: Arc<Seat>) -> Self {
+        Self {
+            seat,
+            probe: None,
+            ramp: None,
+            number: None,
+        }
+    }
+
+    /// Whether it has a place, and that is still its own. If it is not, it has none any more.
+    fn holds_probe(&mut self) -> bool {
+        let circuit = &self.seat.shared().circuit;
+        if let Some(lost) = self.probe.take_if(|ticket| !circuit.holds(ticket)) {
+            circuit.give_back(&lost);
+        }
+        self.probe.is_some()
+    }
+
+    fn has_passed_ramp(&self) -> bool {
+        self.ramp == Some(self.seat.shared().circuit.state())
+    }
+
+    fn admit(&mut self, breaker: &Breaker) -> Admission {
+        let shared = self.seat.shared();
+        let now = shared.clock.now();
+        if let Some(mut ticket) = self.probe.take() {
+            if shared.circuit.begins(&mut ticket, now) {
+                let weight = self.seat.sample(now);
+                return Admission::Passed(Pass::new(self.seat.clone(), ticket, weight));
+            }
+            shared.circuit.give_back(&ticket);
+        }
+        match self.ramp {
+            Some(state) => shared.admit_from(Some(state), &self.seat, false),
+            None => breaker.admit(),
+        }
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        let shared = self.seat.shared();
+        if let Some(ticket) = &self.probe {
+            shared.circuit.give_back(ticket);
+        }
+        if let Some(number) = self.number {
+            shared.waiters.leave(number);
+        }
+    }
+}
+
+impl std::fmt::Debug for Waits {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Waits")
+            .field("probe", &self.probe)
+            .field("ramp", &self.ramp)
+            .finish_non_exhaustive()
     }
 }

@@ -15,9 +15,11 @@ use crate::{
 /// The service made by [`CircuitBreakerLayer`](crate::CircuitBreakerLayer).
 ///
 /// While the circuit is open it is ready at once, whatever the inner service says: an answer that has
-/// to wait for a dependency that is down is no fast failure. When the cool-down is over it is ready when the inner
-/// service is; one that never gets ready and never fails (a full compartment that waits) has to be bounded further in.
-/// An inner service that fails instead of getting ready has failed a call.
+/// to wait for a dependency that is down is no fast failure. Those who wait for the inner service when it opens
+/// are told at once, and so is everybody a half-open circuit has no place for. Only who is to be a probe waits, in
+/// its place, which it gives back when it is dropped. An inner service that fails instead of getting ready has failed
+/// a call. In [`Shadow`](fusebox_core::Mode::Shadow), or where only a share of the calls is refused, it is ready when
+/// the inner service is: a call may then be made in spite of the verdict.
 #[derive(Debug)]
 pub struct CircuitBreaker<S, J = LooksIntoBoxes> {
     inner: S,
@@ -66,7 +68,7 @@ where
         let (inner, errors) = (&mut self.inner, &self.errors);
         let judge = |error: &S::Error| errors.judge_error(error);
         self.readiness
-            .poll(&self.breaker, || inner.poll_ready(cx), judge)
+            .poll(&self.breaker, cx, |cx| inner.poll_ready(cx), judge)
     }
 
     #[inline]

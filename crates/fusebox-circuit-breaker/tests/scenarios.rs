@@ -565,9 +565,13 @@ async fn it_fails_fast_even_if_the_dependency_is_never_ready() {
     service.ready().await.unwrap();
     advance(10 * SECOND).await;
     assert!(service.call(()).await.is_err());
-    // A probe has to wait for the instance.
+    // The first after that is the probe, which has to wait for the instance; but nobody else has to wait for the probe.
+    // (All of them did, once: a half-open circuit over a full compartment hung where it was to fail fast.)
     let waiting = timeout(SECOND, service.ready()).await;
     assert!(waiting.is_err());
+    let mut next = breaker.plain_layer().layer(NeverReady);
+    let refused = next.ready().await.unwrap().call(()).await;
+    assert!(matches!(refused, Err(CallError::Rejected(_))));
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,15 +14,10 @@ use super::{
     shard::Shard,
     state::{Phase, State},
     tally::Tally,
-    ticket::{End, Refused, Ticket, Verdict},
+    ticket::{End, Ticket},
     transition::{Cold, Shell},
     window::{Class, Totals, Window},
 };
-
-/// What a refused call is told when nobody can know: come back in a moment.
-///
-/// A second, because that is the least that `Retry-After` can say.
-const SOON: Duration = Duration::from_secs(1);
 
 /// A circuit that has not closed in the time of so many cool-downs after its own is one that nobody calls.
 const IDLE_TURNS: u64 = 3;
@@ -38,7 +33,7 @@ pub struct Circuit {
     pub(super) ramping_since: AtomicU64,
     pub(super) settings: Tunable,
     window: Window,
-    flights: Option<Flights>,
+    pub(super) flights: Option<Flights>,
     pub(super) quorum: Option<Arc<Quorum>>,
     // Written while traffic flows, so away from the above.
     pub(super) hot: Hot,
@@ -50,8 +45,8 @@ pub(super) struct Hot {
     /// Failures in a row.
     row: Tally,
     /// Counts the calls of a ramp, to tell which of them pass.
-    ramp_tickets: AtomicU64,
-    leases: Leases,
+    pub(super) ramp_tickets: AtomicU64,
+    pub(super) leases: Leases,
     pub(super) cold: Mutex<Cold>,
 }
 
@@ -97,7 +92,7 @@ impl Circuit {
 
     /// The state as far as this thread has heard of it: where nothing is read that was written before it.
     #[inline(always)]
-    fn state_here(&self) -> State {
+    pub(super) fn state_here(&self) -> State {
         State::from_word(self.state.load(Ordering::Relaxed))
     }
 
@@ -114,134 +109,16 @@ impl Circuit {
         self.window.shard(number)
     }
 
-    /// Lets a call pass whose beginning nobody wants to know, if the circuit is closed: what nearly every call
-    /// is. Not for circuits that [time their calls](Self::times_calls).
-    #[inline(always)]
-    pub fn admit_at_once(&self) -> Option<Ticket> {
-        let state = self.state_here();
-        state.is_closed().then(|| Ticket::untimed(state))
-    }
-
-    /// Whether one more call may pass.
-    pub fn admit(&self, shard: &Shard, now: Timestamp, shell: &impl Shell) -> Verdict {
-        self.admit_in(self.state(), shard, now, shell)
-    }
-
-    /// That it refuses every call for certain; `None` when it may let one pass.
-    #[inline(always)]
-    pub fn refuses(&self, now: impl FnOnce() -> Timestamp) -> Option<Refused> {
-        let state = self.state_here();
-        if state.is_flowing() {
-            return None;
-        }
-        // Now as if it had been loaded by `state`.
-        fence(Ordering::Acquire);
-        match state.phase() {
-            Phase::Open => {
-                let (at, until) = (now(), self.until());
-                (at < until).then_some(Refused { at, until })
-            }
-            Phase::ForcedOpen => Some(Refused {
-                at: now(),
-                until: Timestamp::MAX,
-            }),
-            _ => None,
-        }
-    }
-
-    fn until(&self) -> Timestamp {
+    /// Until when it is open, or was last.
+    pub(super) fn until(&self) -> Timestamp {
         Timestamp::from_nanos(self.until.load(Ordering::Acquire))
-    }
-
-    fn admit_in(
-        &self,
-        mut state: State,
-        shard: &Shard,
-        now: Timestamp,
-        shell: &impl Shell,
-    ) -> Verdict {
-        // Ends: whoever goes round again has seen a transition of somebody else's, or made one.
-        loop {
-            match state.phase() {
-                Phase::Closed => {
-                    if let Some(ticket) = self.take_off(state, shard, now, shell) {
-                        return Verdict::Admitted(ticket);
-                    }
-                }
-                Phase::Ramping => match self.ramp_lets_pass(now) {
-                    Some(true) => {
-                        if let Some(ticket) = self.take_off(state, shard, now, shell) {
-                            return Verdict::Admitted(ticket);
-                        }
-                    }
-                    Some(false) => return Self::refused_for(SOON, now),
-                    None => self.end_ramp(state, shell),
-                },
-                Phase::HalfOpen => {
-                    let Some(taken) = self.hot.leases.take(now) else {
-                        return Self::refused_for(SOON, now);
-                    };
-                    let lease = taken.lease;
-                    // Of this generation: those before it ended when the circuit opened.
-                    if taken.was_answered.is_some_and(|at| at >= self.until()) {
-                        self.outlasted(state, now, shell);
-                    }
-                    // It may have opened since: then a probe would be a call through an open circuit.
-                    if self.state() == state {
-                        return Verdict::Admitted(Ticket::probe(state, lease));
-                    }
-                    self.hot.leases.give_back(lease);
-                }
-                Phase::Open => {
-                    let until = self.until();
-                    if now < until {
-                        return Verdict::Refused(Refused { at: now, until });
-                    }
-                    self.half_open(state, now, shell);
-                }
-                Phase::ForcedOpen => {
-                    let (at, until) = (now, Timestamp::MAX);
-                    return Verdict::Refused(Refused { at, until });
-                }
-                Phase::Disabled => return Verdict::Admitted(Ticket::timed(state, now)),
-            }
-            state = self.state();
-        }
-    }
-
-    fn refused_for(time: Duration, at: Timestamp) -> Verdict {
-        let until = at + time;
-        Verdict::Refused(Refused { at, until })
-    }
-
-    /// A call through a closed circuit, counted as in flight if that is watched. `None` when too many
-    /// hang and the circuit has therefore opened.
-    fn take_off(
-        &self,
-        state: State,
-        shard: &Shard,
-        now: Timestamp,
-        shell: &impl Shell,
-    ) -> Option<Ticket> {
-        let mut ticket = Ticket::timed(state, now);
-        if let Some(flights) = &self.flights {
-            let generation = state.generation();
-            if flights.too_many(generation, now) {
-                self.trip(state, now, shell);
-                if self.state() != state {
-                    return None;
-                }
-            }
-            ticket.takes_off(flights.begin(shard.index as usize, generation, now));
-        }
-        Some(ticket)
     }
 
     /// When a call was let through, if anybody wanted to know.
     #[must_use]
     pub fn began(&self, ticket: &Ticket) -> Option<Timestamp> {
         match ticket.lease() {
-            Some(lease) => Some(self.hot.leases.taken_at(lease)),
+            Some(lease) => Some(Leases::taken_at(lease)),
             None => ticket.began(),
         }
     }
@@ -267,7 +144,7 @@ impl Circuit {
 
     /// The deadline of a probe has passed that had been answered.
     #[cold]
-    fn outlasted(&self, state: State, now: Timestamp, shell: &impl Shell) {
+    pub(super) fn outlasted(&self, state: State, now: Timestamp, shell: &impl Shell) {
         let class = self.settings.with(|settings| {
             let ran = nanos(settings.probe_deadline);
             settings.class(Outcome::Success, ran)
@@ -364,18 +241,6 @@ impl Circuit {
         }
     }
 
-    /// Whether the ramp lets this call pass; `None` when it is over.
-    fn ramp_lets_pass(&self, now: Timestamp) -> Option<bool> {
-        let since = Timestamp::from_nanos(self.ramping_since.load(Ordering::Acquire));
-        let ramp = self.settings.with(|settings| settings.ramp)?;
-        let share = ramp.share_at(nanos_between(since, now))?;
-        // Consecutive numbers spread by the golden ratio, as `Mode::enforces` does it.
-        const GOLDEN_RATIO: u64 = 0x9E37_79B9_7F4A_7C15;
-        let ticket = self.hot.ramp_tickets.fetch_add(1, Ordering::Relaxed);
-        let spread = ticket.wrapping_mul(GOLDEN_RATIO) >> 32;
-        Some((spread * 1_000_000) >> 32 < u64::from(share))
-    }
-
     /// What is in the window of the current generation.
     pub fn totals(&self, now: Timestamp) -> Totals {
         self.window.totals(self.state(), now)
@@ -425,6 +290,6 @@ impl Circuit {
 
 /// Not [`Timestamp::since`]: a `Duration` would be taken apart again at once.
 #[inline]
-const fn nanos_between(earlier: Timestamp, later: Timestamp) -> u64 {
+pub(super) const fn nanos_between(earlier: Timestamp, later: Timestamp) -> u64 {
     later.as_nanos().saturating_sub(earlier.as_nanos())
 }

@@ -28,12 +28,12 @@ impl Lease {
 
 /// The places for probes: as many as may be under way at once.
 ///
-/// A word says until when its place is taken, whether it still is, and whether its holder has been answered. No word is ever used twice for
-/// the same place (each is later than the one before), so whoever comes back with a word that is
-/// not there any more came too late, and knows it.
+/// A word says since when its place is taken, whether it still is, and whether its holder has been answered. No
+/// word is ever used twice for the same place (each is later than the one before), so whoever comes back with a
+/// word that is not there any more came too late, and knows it.
 #[derive(Debug)]
 pub(super) struct Leases {
-    /// The deadline in nanoseconds (62 bits), [`ANSWERED`] and [`TAKEN`].
+    /// When it was taken in nanoseconds (62 bits, 146 years), [`ANSWERED`] and [`TAKEN`].
     places: Box<[AtomicU64]>,
     term: Duration,
 }
@@ -42,10 +42,7 @@ const TAKEN: u64 = 1;
 /// The holder was answered, and all was well so far.
 const ANSWERED: u64 = 1 << 1;
 
-/// Seventy years: with it a deadline never comes near what a word can hold.
-const LONGEST_TERM: Duration = Duration::from_nanos(u64::MAX >> 3);
-
-const fn deadline(word: u64) -> u64 {
+const fn taken_at(word: u64) -> u64 {
     word >> 2
 }
 
@@ -53,7 +50,9 @@ const fn deadline(word: u64) -> u64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Taken {
     pub(super) lease: Lease,
-    /// If the holder before missed its deadline, and had been answered by then: when it took the place.
+    /// Whether the holder before missed its deadline, and may not know it yet.
+    pub(super) overdue: bool,
+    /// If it had been answered by then: when it took the place.
     pub(super) was_answered: Option<Timestamp>,
 }
 
@@ -61,7 +60,7 @@ impl Leases {
     pub(super) fn new(probes: u32, term: Duration) -> Self {
         Self {
             places: (0..probes.max(1)).map(|_| AtomicU64::new(0)).collect(),
-            term: term.min(LONGEST_TERM),
+            term,
         }
     }
 
@@ -69,19 +68,17 @@ impl Leases {
     pub(super) fn take(&self, now: Timestamp) -> Option<Taken> {
         for (place, word) in (0..).zip(&self.places) {
             let mut seen = word.load(Ordering::Acquire);
-            while seen & TAKEN == 0 || deadline(seen) <= now.as_nanos() {
-                let until = now
-                    .as_nanos()
-                    .saturating_add(nanos(self.term))
-                    .max(deadline(seen).saturating_add(1));
-                let new = until << 2 | TAKEN;
+            while !self.is_held(seen, now) {
+                let new = from(now, seen) | TAKEN;
                 match word.compare_exchange_weak(seen, new, Ordering::AcqRel, Ordering::Acquire) {
                     Ok(_) => {
                         let word = NonZeroU64::new(new)?;
-                        let answered = seen & (TAKEN | ANSWERED) == TAKEN | ANSWERED;
+                        let overdue = seen & TAKEN != 0;
+                        let answered = overdue && seen & ANSWERED != 0;
                         return Some(Taken {
                             lease: Lease { place, word },
-                            was_answered: answered.then(|| self.taken_at_in(seen)),
+                            overdue,
+                            was_answered: answered.then(|| Timestamp::from_nanos(taken_at(seen))),
                         });
                     }
                     Err(now) => seen = now,
@@ -103,6 +100,24 @@ impl Leases {
         (self.change(lease, word.get())).then_some(Lease { place, word })
     }
 
+    /// The lease of a holder that begins only now, with all of its time before it; `None` when it was lost at the
+    /// deadline.
+    pub(super) fn begins(&self, lease: Lease, now: Timestamp) -> Option<Lease> {
+        if now <= Self::taken_at(lease) {
+            // In the same instant: as nearly all, for which the service was ready.
+            return self.holds(lease).then_some(lease);
+        }
+        let word = NonZeroU64::new(from(now, lease.word.get()) | TAKEN)?;
+        let place = lease.place;
+        (self.change(lease, word.get())).then_some(Lease { place, word })
+    }
+
+    /// Whether the place is still its holder's.
+    pub(super) fn holds(&self, lease: Lease) -> bool {
+        let word = self.places.get(lease.place as usize);
+        word.is_some_and(|word| word.load(Ordering::Acquire) == lease.word.get())
+    }
+
     fn change(&self, lease: Lease, to: u64) -> bool {
         self.places.get(lease.place as usize).is_some_and(|word| {
             word.compare_exchange(lease.word.get(), to, Ordering::AcqRel, Ordering::Acquire)
@@ -111,22 +126,27 @@ impl Leases {
     }
 
     /// When it was taken.
-    pub(super) fn taken_at(&self, lease: Lease) -> Timestamp {
-        self.taken_at_in(lease.word.get())
-    }
-
-    fn taken_at_in(&self, word: u64) -> Timestamp {
-        Timestamp::from_nanos(deadline(word).saturating_sub(nanos(self.term)))
+    pub(super) fn taken_at(lease: Lease) -> Timestamp {
+        Timestamp::from_nanos(taken_at(lease.word.get()))
     }
 
     /// How many are held and in time.
     pub(super) fn held(&self, now: Timestamp) -> usize {
-        let held = |word: u64| word & TAKEN != 0 && deadline(word) > now.as_nanos();
         self.places
             .iter()
-            .filter(|word| held(word.load(Ordering::Acquire)))
+            .filter(|word| self.is_held(word.load(Ordering::Acquire), now))
             .count()
     }
+
+    fn is_held(&self, word: u64, now: Timestamp) -> bool {
+        let deadline = taken_at(word).saturating_add(nanos(self.term));
+        word & TAKEN != 0 && now.as_nanos() < deadline
+    }
+}
+
+/// The word of a place that is taken now, before it says that it is: later than the one before.
+fn from(now: Timestamp, before: u64) -> u64 {
+    now.as_nanos().max(taken_at(before).saturating_add(1)) << 2
 }
 
 #[cfg(all(test, not(fusebox_loom)))]
@@ -153,11 +173,11 @@ mod tests {
     #[test]
     fn takes_a_place_from_who_missed_the_deadline_and_tells_them_so() {
         let leases = Leases::new(1, TERM);
-        let late = leases.take(at(0)).unwrap().lease;
-        assert_eq!(leases.take(at(99)), None);
-        let next = leases.take(at(100)).unwrap().lease;
+        let late = leases.take(at(1)).unwrap().lease;
+        assert_eq!(leases.take(at(100)), None);
+        let next = leases.take(at(101)).unwrap().lease;
         assert!(!leases.give_back(late));
-        assert_eq!(leases.held(at(100)), 1);
+        assert_eq!(leases.held(at(101)), 1);
         assert!(leases.give_back(next));
         assert!(!leases.give_back(next), "and only once");
     }
@@ -175,6 +195,18 @@ mod tests {
         let over = leases.answered(next.lease).unwrap();
         assert!(leases.give_back(over));
         assert_eq!(leases.take(at(208)).unwrap().was_answered, None, "was over");
+    }
+
+    #[test]
+    fn a_holder_that_begins_later_has_all_of_its_time_from_then_on() {
+        let leases = Leases::new(1, TERM);
+        let waiting = leases.take(at(1)).unwrap().lease;
+        let begun = leases.begins(waiting, at(90)).unwrap();
+        assert!(!leases.holds(waiting) && leases.holds(begun));
+        assert_eq!(leases.take(at(189)), None);
+        let next = leases.take(at(190)).unwrap();
+        assert!(next.overdue);
+        assert_eq!(leases.begins(begun, at(191)), None, "too late");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! Nothing is ever cleared. Every transition begins a new *generation*, every word that counts says
 //! which generation it speaks of, and a call that comes back late speaks of one that is over.
 
+mod admission;
 mod circuit;
 mod cool_down;
 mod flights;
@@ -24,6 +25,7 @@ mod transition;
 mod wheel;
 mod window;
 
+pub use admission::Reserved;
 pub use circuit::Circuit;
 pub use cool_down::CoolDown;
 pub use quorum::Quorum;

@@ -23,6 +23,8 @@ pub trait Shell {
     fn draw(&self) -> u32;
     /// Hears of every transition, after it has happened and with no lock held.
     fn tell(&self, transition: Transition);
+    /// A probe has lost its place at its deadline: if it still waits to begin, it is to look again.
+    fn look_again(&self) {}
 }
 
 /// A circuit went from one state to another.
