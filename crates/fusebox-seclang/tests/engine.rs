@@ -448,3 +448,28 @@ fn a_rule_that_always_matches_counts_each_of_its_targets() {
         |tx| assert_eq!(ids(tx), [2]),
     );
 }
+
+#[test]
+fn an_argument_separator_parts_bodies_as_well_as_queries() {
+    let rules = rules(
+        "SecArgumentSeparator ;\n\
+         SecRule ARGS \"@unconditionalMatch\" \"id:1,phase:2,pass,nolog,setvar:'tx.all=%{tx.all} %{MATCHED_VAR_NAME}=%{MATCHED_VAR}'\"\n\
+         SecAction \"id:2,phase:2,pass,msg:'%{tx.all}'\"",
+    );
+    let mut tx = rules.transaction(SystemTime::UNIX_EPOCH);
+    tx.request_line(b"POST", b"/?a=1;b=2&c", b"HTTP/1.1");
+    tx.request_header(b"Content-Type", b"application/x-www-form-urlencoded");
+    tx.request_body(b"d=3;");
+    tx.request_body(b"e=4&f;");
+    tx.end_request_body();
+    assert_eq!(messages(&tx), [" ARGS:a=1 ARGS:b=2&c ARGS:d=3 ARGS:e=4&f"]);
+    for wrong in ["=", "%", "'&&'"] {
+        let error = builder(&format!("SecArgumentSeparator {wrong}"))
+            .build()
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("one visible character"),
+            "{error}"
+        );
+    }
+}

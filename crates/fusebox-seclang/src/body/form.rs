@@ -41,6 +41,10 @@ impl Form {
         }
     }
 
+    pub(super) const fn set_separator(&mut self, separator: u8) {
+        self.separator = separator;
+    }
+
     /// Reads more of the form.
     ///
     /// # Errors

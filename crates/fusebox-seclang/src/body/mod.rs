@@ -167,6 +167,15 @@ impl Processor {
         Self { kind, failed: None }
     }
 
+    /// What parts the pairs of a form: `SecArgumentSeparator`. To be said before the body comes.
+    #[must_use]
+    pub const fn separator(mut self, separator: u8) -> Self {
+        if let Kind::UrlEncoded(form) = &mut self.kind {
+            form.set_separator(separator);
+        }
+        self
+    }
+
     /// Reads more of the body.
     ///
     /// # Errors

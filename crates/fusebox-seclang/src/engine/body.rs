@@ -47,7 +47,10 @@ impl BodyReader {
             .map_or(&[][..], |entry| state.texts.get(entry.value));
         let limits = limits(&program.settings);
         Self {
-            processor: kind.map(|kind| body::Processor::new(kind, content_type, limits)),
+            processor: kind.map(|kind| {
+                body::Processor::new(kind, content_type, limits)
+                    .separator(program.settings.separator)
+            }),
             // As ModSecurity 2 and Coraza: other processors have their own variables, and the raw body of an upload is noise.
             keep: state.force_request_body
                 || matches!(

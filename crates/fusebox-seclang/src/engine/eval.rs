@@ -296,6 +296,10 @@ impl<'a> Engine<'a> {
                 Some(self.number_text(severity))
             }
             Variable::UniqueId => Some(self.unique_id()),
+            Variable::WebAppId => {
+                let name = &self.program.settings.web_app;
+                Some(self.state.texts.push(name.as_bytes()))
+            }
             _ if self.is_time(variable) => {
                 let mut buffer = std::mem::take(&mut self.state.name_buffer);
                 buffer.clear();

@@ -110,6 +110,9 @@ impl Engine<'_> {
                     self.write_name(matched, out);
                 }
             }
+            Variable::WebAppId => {
+                out.extend_from_slice(self.program.settings.web_app.as_bytes());
+            }
             Variable::Rule => self.expand_rule(name.unwrap_or_default(), out),
             Variable::HighestSeverity => {
                 if let Some(severity) = state.highest_severity {

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::hits::Hits;
 use super::lists::Lists;
+use super::persist::Key;
 use super::texts::{TextId, Texts};
 use super::tx::Tx;
 use crate::body::QueryScratch;
@@ -100,7 +101,7 @@ pub(crate) struct State {
     pub(crate) unique: u64,
     pub(crate) unique_id: Option<TextId>,
     /// Collections that `initcol` opened: which, and the key.
-    pub(crate) opened: Vec<(Variable, Box<[u8]>)>,
+    pub(crate) opened: Vec<Key>,
 }
 
 /// What a state keeps of a body for the next transaction.

@@ -316,6 +316,9 @@ fn severity(value: &str) -> Result<u8, ErrorKind> {
         .ok_or_else(|| bad("severity", value, "0 to 7 or its name"))
 }
 
+/// How long the name of a variable may be in a rule.
+const MAX_NAME: usize = 256;
+
 /// The collections that `setvar` may write, and what each is before an `initcol`.
 fn writable(what: &'static str, text: &str) -> Result<(Variable, String), ErrorKind> {
     let Some((collection, name)) = text.split_once(['.', ':']) else {
@@ -337,7 +340,16 @@ fn writable(what: &'static str, text: &str) -> Result<(Variable, String), ErrorK
             ));
         }
     }
-    Ok((collection, name.trim().to_ascii_lowercase()))
+    let name = name.trim().to_ascii_lowercase();
+    // What a client makes longer is kept by its hash; a rule would never find that again by its name.
+    if name.len() > MAX_NAME {
+        return Err(ErrorKind::TooLarge {
+            what: "the name of a variable",
+            limit: MAX_NAME,
+            found: name.len(),
+        });
+    }
+    Ok((collection, name))
 }
 
 fn set_var(text: &str) -> Result<SetVar, ErrorKind> {

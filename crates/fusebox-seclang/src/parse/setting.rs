@@ -187,8 +187,11 @@ impl Setting {
             "secrequestbodyjsondepthlimit" => Self::RequestBodyJsonDepthLimit(size()?),
             "secargumentslimit" => Self::ArgumentsLimit(size()?),
             "secargumentseparator" => match one()?.as_bytes() {
-                [byte] => Self::ArgumentSeparator(*byte),
-                _ => return Err(bad(name, one()?, "one character")),
+                // These would part nothing that a client can send, or part names from values.
+                [byte] if byte.is_ascii_graphic() && !matches!(byte, b'=' | b'%' | b'+') => {
+                    Self::ArgumentSeparator(*byte)
+                }
+                _ => return Err(bad(name, one()?, "one visible character other than = % +")),
             },
             "secresponsebodyaccess" => Self::ResponseBodyAccess(switch()?),
             "secresponsebodylimit" => Self::ResponseBodyLimit(size()?),

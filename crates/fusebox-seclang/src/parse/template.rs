@@ -1,6 +1,6 @@
 //! Text with `%{..}` in it.
 
-use super::variable::Variable;
+use super::variable::{Variable, known_part};
 use crate::error::ErrorKind;
 
 /// Text with macros, which are looked up when the text is needed.
@@ -78,10 +78,11 @@ fn parse_macro(inner: &str) -> Result<Macro, ErrorKind> {
             variable: inner.to_owned(),
             why: "the variable has no parts to choose from",
         }),
-        (_, key) => Ok(Macro {
-            variable,
-            name: key.map(|key| key.to_ascii_lowercase().into()),
-        }),
+        (_, key) => {
+            let name: Option<Box<str>> = key.map(|key| key.to_ascii_lowercase().into());
+            known_part(variable, name.as_deref())?;
+            Ok(Macro { variable, name })
+        }
     }
 }
 

@@ -241,6 +241,48 @@ pub(crate) struct Target {
     pub(crate) selector: Selector,
 }
 
+/// What ModSecurity 2 adds to each persistent collection by itself, and libmodsecurity does not: nothing would ever be in it.
+const BUILT_IN: &[&str] = &[
+    "create_time",
+    "is_new",
+    "key",
+    "last_update_time",
+    "timeout",
+    "update_counter",
+    "update_rate",
+];
+
+/// What `RULE` tells of the rule that is being looked at.
+const RULE_FIELDS: &[&str] = &["id", "logdata", "msg", "rev", "severity", "ver"];
+
+/// Refuses a part that never has a value, whether a rule looks at it or a macro names it.
+pub(super) fn known_part(variable: Variable, part: Option<&str>) -> Result<(), ErrorKind> {
+    let refused = |why| {
+        Err(ErrorKind::Selector {
+            variable: match part {
+                Some(part) => format!("{}:{part}", variable.name()),
+                None => variable.name().to_owned(),
+            },
+            why,
+        })
+    };
+    match (variable, part) {
+        (Variable::Rule, Some(part)) if RULE_FIELDS.contains(&part) => Ok(()),
+        (Variable::Rule, _) => refused("needs one of id, rev, ver, severity, msg and logdata"),
+        (
+            Variable::Global
+            | Variable::Ip
+            | Variable::Resource
+            | Variable::Session
+            | Variable::User,
+            Some(part),
+        ) if BUILT_IN.contains(&part) => {
+            refused("collections have no built-in variables; set one of another name")
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Target {
     /// `A|!B:c|&D:/e/`, or with commas, as Apache's directives take it.
     pub(crate) fn parse_list(text: &str) -> Result<Vec<Self>, ErrorKind> {
@@ -273,6 +315,12 @@ impl Target {
             }
             Some(selector) => parse_selector(variable, selector)?,
         };
+        match &selector {
+            Selector::All => known_part(variable, None)?,
+            Selector::Name(name) => known_part(variable, Some(name))?,
+            Selector::Regex(_) if variable == Variable::Rule => known_part(variable, None)?,
+            Selector::Regex(_) => {}
+        }
         if variable == Variable::Xml && selector == Selector::All && mode == TargetMode::Value {
             return Err(ErrorKind::Selector {
                 variable: text.to_owned(),
@@ -410,6 +458,14 @@ mod tests {
             (
                 "GEO:COUNTRY",
                 "GEO: needs a location database, which is not built in",
+            ),
+            (
+                "RULE:file",
+                "RULE:file: needs one of id, rev, ver, severity, msg and logdata",
+            ),
+            (
+                "IP:IS_NEW",
+                "IP:is_new: collections have no built-in variables; set one of another name",
             ),
             (
                 "XML:/a/b",
