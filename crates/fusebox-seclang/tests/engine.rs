@@ -363,6 +363,18 @@ fn what_cannot_be_honoured_is_an_error_with_its_place() {
             "SecRule ARGS x \"id:1,chain\"\nSecRule ARGS x \"deny\"",
             "only the first rule",
         ),
+        (
+            "SecRule ARGS x \"id:1,chain\"\nSecRule ARGS x \"msg:'x'\"",
+            "rules:2: msg: only the first rule",
+        ),
+        (
+            "SecRule MATCHED_VARS x \"id:1\"",
+            "rules:1: MATCHED_VARS: is what the rule before in a chain",
+        ),
+        (
+            "SecAction \"id:1\"\nSecRuleUpdateActionById 1 \"phase:3\"",
+            "rules:2: SecRuleUpdateActionById: cannot change",
+        ),
     ] {
         let error = builder(text).build().unwrap_err();
         assert!(error.to_string().contains(expected), "{text}: {error}");
@@ -472,4 +484,48 @@ fn an_argument_separator_parts_bodies_as_well_as_queries() {
             "{error}"
         );
     }
+}
+
+#[test]
+fn links_do_at_once_what_they_say_even_if_the_chain_fails_later() {
+    let text = "SecRule ARGS:a \"@rx ^(.)\" \"id:1,phase:2,deny,capture,setvar:tx.head=+1,chain\"\n\
+                SecRule ARGS \"@rx (\\d)$\" \"capture,setvar:'tx.seen=%{tx.seen}%{TX.1}',ctl:ruleRemoveById=3,chain\"\n\
+                SecRule MATCHED_VARS \"@streq never\" \"setvar:tx.all=1\"\n\
+                SecAction \"id:2,phase:2,pass,msg:'%{tx.head} %{tx.seen} %{tx.all}'\"\n\
+                SecAction \"id:3,phase:2,pass,msg:'not removed'\"";
+    both(text, "/?a=x1&b=y2&c=z", |tx| {
+        assert_eq!(messages(tx), ["1 12 "]);
+        assert!(tx.interruption().is_none());
+    });
+    both(text, "/?a=x&b=y", |tx| {
+        assert_eq!(messages(tx), ["1  ", "not removed"])
+    });
+}
+
+#[test]
+fn what_a_link_says_of_the_log_holds_for_its_chain() {
+    let chain = |last: &str| {
+        format!(
+            "SecRule ARGS:a \"@rx .\" \"id:1,phase:2,pass,log,chain\"\nSecRule ARGS:a \"@rx .\" \"{last}\""
+        )
+    };
+    both(&chain("nolog"), "/?a=1", |tx| {
+        assert_eq!(ids(tx), [0_u32; 0])
+    });
+    both(&chain("nolog,auditlog"), "/?a=1", |tx| {
+        let found = tx.matches().next().unwrap();
+        assert!(!found.is_logged() && found.is_audited());
+    });
+}
+
+#[test]
+fn matched_var_in_a_chain_is_what_the_link_before_matched_last() {
+    both(
+        "SecRule ARGS \"@rx ^a\" \"id:1,phase:2,pass,msg:'%{MATCHED_VAR_NAME} %{MATCHED_VAR}',chain\"\n\
+         SecRule MATCHED_VAR \"@streq ab\" \"chain\"\n\
+         SecRule MATCHED_VARS_NAMES|MATCHED_VAR_NAME \"@rx ^MATCHED_VAR$\" \"setvar:tx.n=+1\"\n\
+         SecAction \"id:2,phase:2,pass,msg:'%{tx.n}'\"",
+        "/?x=ac&y=ab&z=b",
+        |tx| assert_eq!(messages(tx), ["MATCHED_VAR_NAME MATCHED_VAR", "2"]),
+    );
 }

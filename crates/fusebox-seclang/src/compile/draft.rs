@@ -273,6 +273,16 @@ impl Reader {
             if !chosen.takes(&raw.head.actions) {
                 continue;
             }
+            if let Directive::UpdateActionById(_, actions) = update {
+                for action in actions {
+                    if let Action::Id(_) | Action::Phase(_) | Action::Chain = action {
+                        return Err(ErrorKind::Refused {
+                            what: "SecRuleUpdateActionById".to_owned(),
+                            why: "cannot change the id, the phase or the chain of a rule",
+                        });
+                    }
+                }
+            }
             match update {
                 Directive::UpdateTargetById(_, targets)
                 | Directive::UpdateTargetByTag(_, targets)
@@ -328,6 +338,15 @@ const fn only_in_head(action: &Action) -> Option<&'static str> {
         Action::Status(_) => "status",
         Action::SkipAfter(_) => "skipAfter",
         Action::Skip(_) => "skip",
+        // The reference calls these metadata of the chain, which is logged as one.
+        Action::Msg(_) => "msg",
+        Action::LogData(_) => "logdata",
+        Action::Tag(_) => "tag",
+        Action::Severity(_) => "severity",
+        Action::Rev(_) => "rev",
+        Action::Ver(_) => "ver",
+        Action::Maturity(_) => "maturity",
+        Action::Accuracy(_) => "accuracy",
         _ => return None,
     })
 }
@@ -375,10 +394,42 @@ fn draft(raw: Raw) -> Result<Draft, (Location, ErrorKind)> {
     if draft.disruptive == Disruptive::Block {
         draft.disruptive = default_disruptive;
     }
+    // A chain is logged when all of it has matched, so what its links say of the log holds for the whole; the last one wins.
+    for action in raw.links.iter().flat_map(|link| &link.actions) {
+        if matches!(action, Action::Log(_) | Action::AuditLog(_)) {
+            draft.apply(action);
+        }
+    }
+    if let Some(what) = looks_at_nothing(&head) {
+        return Err((
+            head.location,
+            ErrorKind::Selector {
+                variable: what.to_owned(),
+                why: "is what the rule before in a chain matched, and this is the first",
+            },
+        ));
+    }
     for link in std::iter::once(head).chain(raw.links) {
         draft.links.push(link_of(link, &default_transformations));
     }
     Ok(draft)
+}
+
+/// A target of a first rule that could only have a value in a later one.
+fn looks_at_nothing(head: &RawLink) -> Option<&'static str> {
+    let of_a_match = |target: &&Target| {
+        matches!(
+            target.variable,
+            Variable::MatchedVar
+                | Variable::MatchedVarName
+                | Variable::MatchedVars
+                | Variable::MatchedVarsNames
+        )
+    };
+    head.targets
+        .iter()
+        .find(of_a_match)
+        .map(|target| target.variable.name())
 }
 
 impl Draft {
