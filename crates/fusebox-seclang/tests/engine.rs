@@ -498,7 +498,7 @@ fn links_do_at_once_what_they_say_even_if_the_chain_fails_later() {
         assert!(tx.interruption().is_none());
     });
     both(text, "/?a=x&b=y", |tx| {
-        assert_eq!(messages(tx), ["1  ", "not removed"])
+        assert_eq!(messages(tx), ["1  ", "not removed"]);
     });
 }
 
@@ -510,7 +510,7 @@ fn what_a_link_says_of_the_log_holds_for_its_chain() {
         )
     };
     both(&chain("nolog"), "/?a=1", |tx| {
-        assert_eq!(ids(tx), [0_u32; 0])
+        assert_eq!(ids(tx), [0_u32; 0]);
     });
     both(&chain("nolog,auditlog"), "/?a=1", |tx| {
         let found = tx.matches().next().unwrap();
