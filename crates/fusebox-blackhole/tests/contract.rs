@@ -21,7 +21,7 @@ impl Subject for Held {
     async fn fixture(
         &self,
         situation: Situation,
-        observer: Arc<dyn Observer>,
+        observer: Option<Arc<dyn Observer>>,
     ) -> Option<Fixture<BlackholeLayer>> {
         let (mode, held) = match situation {
             Situation::Admits => (Mode::Enforce, false),
@@ -29,13 +29,12 @@ impl Subject for Held {
             Situation::Shadow => (Mode::Shadow, true),
             Situation::Waits => return None,
         };
-        let jail = JailConfig::new("test")
+        let settings = JailConfig::new("test")
             .capacity(100)
             .mode(mode)
-            .observer(observer)
-            .registration(Registration::Unlisted)
-            .build()
-            .ok()?;
+            .registration(Registration::Unlisted);
+        let settings = observer.into_iter().fold(settings, JailConfig::observer);
+        let jail = settings.build().ok()?;
         if held {
             jail.ban(PEER.into(), Duration::from_secs(3_600))?;
         }

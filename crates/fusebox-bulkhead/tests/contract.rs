@@ -5,7 +5,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -22,40 +22,47 @@ use fusebox_testkit::{
 /// One slot; and where a call is to find none, somebody who has taken it.
 fn fixture<L>(
     situation: Situation,
-    observer: Arc<dyn Observer>,
+    observer: Option<Arc<dyn Observer>>,
     settings: impl FnOnce(CompartmentBuilder) -> CompartmentBuilder,
     layer: impl FnOnce(&Compartment) -> L,
 ) -> Fixture<L> {
     let muted = Arc::new(AtomicBool::new(false));
-    let observer = {
+    let mut builder = Compartment::builder("contract")
+        .slots(1)
+        .registration(Registration::Unlisted);
+    if let Some(observer) = observer {
         let muted = muted.clone();
-        move |event: &Event<'_>| {
+        builder = builder.observer(Arc::new(move |event: &Event<'_>| {
             if !muted.load(Ordering::SeqCst) {
                 observer.on_event(event);
             }
-        }
-    };
-    let mut builder = Compartment::builder("contract")
-        .slots(1)
-        .observer(Arc::new(observer))
-        .registration(Registration::Unlisted);
+        }));
+    }
     match situation {
         Situation::Admits | Situation::Refuses => {}
         Situation::Shadow => builder = builder.mode(Mode::Shadow),
         Situation::Waits => builder = builder.queue(1, Duration::from_secs(3_600)),
     }
     let compartment = settings(builder).build().unwrap();
+    let given_back = Arc::new(AtomicU64::new(0));
     let taken = match situation {
         Situation::Admits => None,
         _ => Some(Taken {
             slot: Some(compartment.try_acquire().unwrap()),
             muted,
+            given_back: given_back.clone(),
         }),
     };
     let (held, counted) = (compartment.clone(), compartment.clone());
     Fixture::new(layer(&compartment))
         .holding(move || held.snapshot().in_flight)
-        .counting(move || Counted::from(&counted.snapshot().stats))
+        .counting(move || {
+            let ended = given_back.load(Ordering::SeqCst);
+            Counted::from(&counted.snapshot().stats).since(Counted {
+                ended,
+                ..Counted::default()
+            })
+        })
         .keeping(taken)
 }
 
@@ -63,12 +70,14 @@ fn fixture<L>(
 struct Taken {
     slot: Option<Slot>,
     muted: Arc<AtomicBool>,
+    given_back: Arc<AtomicU64>,
 }
 
 impl Drop for Taken {
     fn drop(&mut self) {
         self.muted.store(true, Ordering::SeqCst);
         self.slot = None;
+        self.given_back.fetch_add(1, Ordering::SeqCst);
         self.muted.store(false, Ordering::SeqCst);
     }
 }
@@ -83,7 +92,7 @@ impl Subject for Http {
     async fn fixture(
         &self,
         situation: Situation,
-        observer: Arc<dyn Observer>,
+        observer: Option<Arc<dyn Observer>>,
     ) -> Option<Fixture<BulkheadLayer>> {
         Some(fixture(
             situation,
@@ -103,7 +112,7 @@ impl PlainSubject for AnyService {
     async fn fixture(
         &self,
         situation: Situation,
-        observer: Arc<dyn Observer>,
+        observer: Option<Arc<dyn Observer>>,
     ) -> Option<Fixture<PlainBulkheadLayer>> {
         let layer = Compartment::plain_layer;
         Some(fixture(situation, observer, |builder| builder, layer))
@@ -120,7 +129,7 @@ impl Subject for ThreadedHttp {
     async fn fixture(
         &self,
         situation: Situation,
-        observer: Arc<dyn Observer>,
+        observer: Option<Arc<dyn Observer>>,
     ) -> Option<Fixture<BulkheadLayer>> {
         let threads = |builder: CompartmentBuilder| builder.threads(1);
         Some(fixture(situation, observer, threads, Compartment::layer))
@@ -140,7 +149,7 @@ impl PlainSubject for ThreadedPlain {
     async fn fixture(
         &self,
         situation: Situation,
-        observer: Arc<dyn Observer>,
+        observer: Option<Arc<dyn Observer>>,
     ) -> Option<Fixture<PlainBulkheadLayer>> {
         let threads = |builder: CompartmentBuilder| builder.threads(1);
         Some(fixture(
@@ -166,7 +175,7 @@ impl PlainSubject for WaitsInReady {
     async fn fixture(
         &self,
         situation: Situation,
-        observer: Arc<dyn Observer>,
+        observer: Option<Arc<dyn Observer>>,
     ) -> Option<Fixture<BackpressureLayer>> {
         let layer = Compartment::backpressure_layer;
         match situation {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use fusebox_bulkhead::{
     BulkheadLayer, Compartment, CompartmentBuilder, ConfigError, Key, ResponseBody,
 };
-use fusebox_core::{Event, LayerKind, Mode, Observer, Registration, Rejection, RejectionKind};
+use fusebox_core::{LayerKind, Mode, Observer, Registration, Rejection, RejectionKind};
 use fusebox_testkit::{Counted, Fixture, MockBody, Situation, Subject, contract};
 use http::{Request, Response, request::Parts};
 use http_body_util::Full;
@@ -212,18 +212,18 @@ impl Subject for Divided {
     async fn fixture(
         &self,
         situation: Situation,
-        observer: Arc<dyn Observer>,
+        observer: Option<Arc<dyn Observer>>,
     ) -> Option<Fixture<Self::Layer>> {
         let mode = match situation {
             Situation::Waits => return None,
             Situation::Shadow => Mode::Shadow,
             Situation::Admits | Situation::Refuses => Mode::Enforce,
         };
-        let compartment = builder(2, 1)
-            .mode(mode)
-            .observer(Arc::new(move |event: &Event<'_>| observer.on_event(event)))
-            .build()
-            .unwrap();
+        let settings = builder(2, 1).mode(mode);
+        let settings = observer
+            .into_iter()
+            .fold(settings, CompartmentBuilder::observer);
+        let compartment = settings.build().unwrap();
         let layer = layer(&compartment);
         let held = (situation != Situation::Admits).then(|| {
             let body = MockBody::empty();

@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use fusebox_circuit_breaker::{
-    Breaker, CircuitBreakerLayer, ErrorsAreFailures, PlainCircuitBreakerLayer, ResponseBody,
+    Breaker, BreakerBuilder, CircuitBreakerLayer, ErrorsAreFailures, PlainCircuitBreakerLayer,
+    ResponseBody,
 };
 use fusebox_core::{CircuitState, LayerKind, Mode, Observer, Outcome, Registration};
 use fusebox_testkit::{
@@ -16,20 +17,22 @@ use fusebox_testkit::{
 ///
 /// One that admits is half-open and will stay so for a long time: it lets one probe pass at a time, so a
 /// lease that leaks shows with the next call.
-fn breaker(situation: Situation, observer: Arc<dyn Observer>) -> Option<Breaker> {
+fn breaker(situation: Situation, observer: Option<Arc<dyn Observer>>) -> Option<Breaker> {
     let mode = match situation {
         Situation::Admits | Situation::Refuses => Mode::Enforce,
         Situation::Shadow => Mode::Shadow,
         Situation::Waits => return None,
     };
-    let breaker = Breaker::builder("dependency")
+    let settings = Breaker::builder("dependency")
         .consecutive_failures(1)
         .cool_down(std::time::Duration::from_secs(3_600))
         .probe_deadline(std::time::Duration::from_secs(3_600))
         .close_at_ratio(1.0, 1_000)
         .mode(mode)
-        .observer(observer)
-        .registration(Registration::Unlisted)
+        .registration(Registration::Unlisted);
+    let breaker = observer
+        .into_iter()
+        .fold(settings, BreakerBuilder::observer)
         .build()
         .unwrap();
     breaker.try_pass().unwrap().end(Outcome::Failure);
@@ -40,7 +43,7 @@ fn breaker(situation: Situation, observer: Arc<dyn Observer>) -> Option<Breaker>
 /// What the kit has to know of a layer around it.
 async fn fixture<L>(
     situation: Situation,
-    observer: Arc<dyn Observer>,
+    observer: Option<Arc<dyn Observer>>,
     layer: impl FnOnce(&Breaker) -> L,
 ) -> Option<Fixture<L>> {
     let breaker = breaker(situation, observer)?;
@@ -50,17 +53,10 @@ async fn fixture<L>(
         assert_eq!(breaker.state(), CircuitState::HalfOpen);
     }
     let (holding, counting) = (breaker.clone(), breaker.clone());
-    let before = Counted::from(&breaker.stats());
     Some(
         Fixture::new(layer(&breaker))
             .holding(move || holding.probes_in_flight())
-            .counting(move || {
-                let now = Counted::from(&counting.stats());
-                Counted {
-                    detected: now.detected - before.detected,
-                    enforced: now.enforced - before.enforced,
-                }
-            })
+            .counting(move || Counted::from(&counting.stats()))
             .keeping(ClosesOnDrop(breaker)),
     )
 }
@@ -84,7 +80,7 @@ impl Subject for Http {
     async fn fixture(
         &self,
         situation: Situation,
-        observer: Arc<dyn Observer>,
+        observer: Option<Arc<dyn Observer>>,
     ) -> Option<Fixture<Self::Layer>> {
         fixture(situation, observer, Breaker::layer).await
     }
@@ -99,7 +95,7 @@ impl PlainSubject for AnyService {
     async fn fixture(
         &self,
         situation: Situation,
-        observer: Arc<dyn Observer>,
+        observer: Option<Arc<dyn Observer>>,
     ) -> Option<Fixture<Self::Layer>> {
         fixture(situation, observer, |breaker| {
             breaker.plain_layer().judged_by(ErrorsAreFailures)

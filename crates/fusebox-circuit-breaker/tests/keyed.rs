@@ -5,8 +5,8 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use fusebox_circuit_breaker::{
-    Breaker, CircuitBreakerLayer, KeyedBreaker, KeyedBuilder, KeyedCircuitBreakerLayer,
-    ResponseBody, by_authority,
+    Breaker, BreakerBuilder, CircuitBreakerLayer, KeyedBreaker, KeyedBuilder,
+    KeyedCircuitBreakerLayer, ResponseBody, by_authority,
 };
 use fusebox_core::{
     CircuitState, LayerKind, Mode, Observer, Outcome, Registration, Rejection, Value,
@@ -215,43 +215,36 @@ impl Subject for Keyed {
     async fn fixture(
         &self,
         situation: Situation,
-        observer: Arc<dyn Observer>,
+        observer: Option<Arc<dyn Observer>>,
     ) -> Option<Fixture<Self::Layer>> {
         let mode = match situation {
             Situation::Admits | Situation::Refuses => Mode::Enforce,
             Situation::Shadow => Mode::Shadow,
             Situation::Waits => return None,
         };
-        let breakers = Breaker::builder("upstreams")
+        let settings = Breaker::builder("upstreams")
             .consecutive_failures(1)
             .cool_down(COOL_DOWN)
             .probe_deadline(Duration::from_secs(3_600))
             .close_at_ratio(1.0, 1_000)
             .mode(mode)
-            .observer(observer)
-            .registration(Registration::Unlisted)
-            .keyed()
-            .build()
-            .unwrap();
+            .registration(Registration::Unlisted);
+        let settings = observer
+            .into_iter()
+            .fold(settings, BreakerBuilder::observer);
+        let breakers = settings.keyed().build().unwrap();
         let breaker = breakers.of(&7);
         fail(&breaker);
         if situation == Situation::Admits {
             advance(COOL_DOWN).await;
             breaker.try_pass().unwrap().end(Outcome::Cancelled);
         }
-        let before = Counted::from(&breaker.stats());
         let (holding, counting) = (breaker.clone(), breaker.clone());
         let key: KeyOf = |_| Some(7);
         Some(
             Fixture::new(breakers.layer_by(key))
                 .holding(move || holding.probes_in_flight())
-                .counting(move || {
-                    let now = Counted::from(&counting.stats());
-                    Counted {
-                        detected: now.detected - before.detected,
-                        enforced: now.enforced - before.enforced,
-                    }
-                })
+                .counting(move || Counted::from(&counting.stats()))
                 .keeping(ClosesOnDrop(breaker)),
         )
     }

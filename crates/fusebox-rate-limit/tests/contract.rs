@@ -14,7 +14,7 @@ use fusebox_core::{LayerKind, Mode, Observer, Registration};
 use fusebox_http::identity::PeerAddr;
 use fusebox_rate_limit::{
     Algorithm, Key, KeyBy, PlainRateLimitLayer, Policy, Quota, QuotaHeaders, RateLimitLayer,
-    RateLimiter, ResponseBody, Tier,
+    RateLimiter, RateLimiterBuilder, ResponseBody, Tier,
 };
 use fusebox_testkit::{
     Counted, Fixture, MockBody, Plain, PlainSubject, Situation, Subject, contract,
@@ -27,7 +27,7 @@ const PEER: ([u8; 4], u16) = ([192, 0, 2, 1], 50_312);
 /// A limiter in that situation, and what keeps it there: its quota is spent until an operator raises it.
 fn limiter(
     situation: Situation,
-    observer: Arc<dyn Observer>,
+    observer: Option<Arc<dyn Observer>>,
     waits: bool,
 ) -> Option<(RateLimiter, Refill)> {
     let mut policy = Policy::new("test", Quota::per_day(2)).capacity(16);
@@ -45,13 +45,14 @@ fn limiter(
         Situation::Shadow => Mode::Shadow,
         _ => Mode::Enforce,
     };
-    let limiter = RateLimiter::builder("test")
+    let settings = RateLimiter::builder("test")
         .policy(policy)
         .mode(mode)
-        .observer(observer)
-        .registration(Registration::Unlisted)
-        .build()
-        .unwrap();
+        .registration(Registration::Unlisted);
+    let settings = observer
+        .into_iter()
+        .fold(settings, RateLimiterBuilder::observer);
+    let limiter = settings.build().unwrap();
     let more = match situation {
         Situation::Waits => Quota::per_second(1_000),
         _ => Quota::per_day(8),
@@ -95,7 +96,7 @@ impl Subject for ByPeer {
     async fn fixture(
         &self,
         situation: Situation,
-        observer: Arc<dyn Observer>,
+        observer: Option<Arc<dyn Observer>>,
     ) -> Option<Fixture<RateLimitLayer>> {
         let (limiter, refill) = limiter(situation, observer, false)?;
         let peer = fusebox_http::identity::IdentityResolver::peer_only()
@@ -126,7 +127,7 @@ impl Subject for Shaped {
     async fn fixture(
         &self,
         situation: Situation,
-        observer: Arc<dyn Observer>,
+        observer: Option<Arc<dyn Observer>>,
     ) -> Option<Fixture<RateLimitLayer>> {
         let (limiter, refill) = limiter(situation, observer, true)?;
         spend(&limiter, situation, Key::SHARED);
@@ -152,7 +153,7 @@ impl PlainSubject for Opaque {
     async fn fixture(
         &self,
         situation: Situation,
-        observer: Arc<dyn Observer>,
+        observer: Option<Arc<dyn Observer>>,
     ) -> Option<Fixture<Self::Layer>> {
         let (limiter, refill) = limiter(situation, observer, true)?;
         spend(&limiter, situation, Key::SHARED);
@@ -176,12 +177,7 @@ contract! {
 async fn quota_headers_are_all_that_is_added_to_an_answer() {
     use tower::{Layer, ServiceExt, service_fn};
 
-    let (limiter, _refill) = limiter(
-        Situation::Admits,
-        Arc::new(|_: &fusebox_core::Event<'_>| {}),
-        false,
-    )
-    .unwrap();
+    let (limiter, _refill) = limiter(Situation::Admits, None, false).unwrap();
     let layer = limiter
         .layer()
         .keyed_by(KeyBy::Shared)

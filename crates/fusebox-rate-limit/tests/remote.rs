@@ -120,7 +120,7 @@ impl Subject for FromAfar {
     async fn fixture(
         &self,
         situation: Situation,
-        observer: Arc<dyn Observer>,
+        observer: Option<Arc<dyn Observer>>,
     ) -> Option<Fixture<Self::Layer>> {
         let (quota, wait) = (Quota::per_second(1), Duration::from_secs(60));
         let (policy, rules, more) = match situation {
@@ -142,7 +142,7 @@ impl Subject for FromAfar {
             _ => Mode::Enforce,
         };
         let remote = Remote::new(rules);
-        let limiter = limiter(&remote, policy, mode, Some(observer));
+        let limiter = limiter(&remote, policy, mode, observer);
         let spent = match situation {
             Situation::Admits => 0,
             Situation::Waits => 1,

@@ -105,7 +105,7 @@
 //!     async fn fixture(
 //!         &self,
 //!         situation: Situation,
-//!         observer: Arc<dyn Observer>,
+//!         observer: Option<Arc<dyn Observer>>,
 //!     ) -> Option<Fixture<DoorLayer>> {
 //!         let (closed, mode) = match situation {
 //!             Situation::Admits => (false, Mode::Enforce),
@@ -116,7 +116,7 @@
 //!         let door = Arc::new(Door {
 //!             closed: AtomicBool::new(closed),
 //!             mode,
-//!             reporter: Reporter::new(Self::KIND, "door".into(), vec![observer]),
+//!             reporter: Reporter::new(Self::KIND, "door".into(), observer.into_iter().collect()),
 //!             clock: Clock::new(),
 //!         });
 //!         let (opened, counted) = (door.clone(), door.clone());
@@ -148,6 +148,9 @@
 //! gauge saw. Futures and bodies are polled by hand, and polled again only when they asked for it, so a
 //! lost wake-up is found and a call can be dropped at every await point there is. Time stands still
 //! unless a timer is all that is left to wait for.
+//!
+//! It looks twice: once with an observer, and once with none, since a layer may take another way through a call that
+//! nobody listens to. What the second look finds begins with "unheard"; instead of the events it reads the counters.
 //!
 //! A layer that makes its calls on threads of its own says so in [`Subject::runs_elsewhere`]; the kit
 //! then waits for the other threads in real time, bounded, wherever it would otherwise look at once.

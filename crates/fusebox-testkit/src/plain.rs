@@ -47,7 +47,7 @@ pub trait PlainSubject {
     fn fixture(
         &self,
         situation: Situation,
-        observer: Arc<dyn Observer>,
+        observer: Option<Arc<dyn Observer>>,
     ) -> impl Future<Output = Option<Fixture<Self::Layer>>>;
 
     /// See [`Subject::prepare`].
@@ -88,7 +88,7 @@ impl<P: PlainSubject> Subject for Plain<P> {
     async fn fixture(
         &self,
         situation: Situation,
-        observer: Arc<dyn Observer>,
+        observer: Option<Arc<dyn Observer>>,
     ) -> Option<Fixture<Self::Layer>> {
         let fixture = self.0.fixture(situation, observer).await?;
         Some(Fixture {

@@ -18,7 +18,8 @@ pub enum Check {
     /// A call dropped at any await point, or whose body is dropped at any point, gives back what it
     /// held, ends the inner call, and the layer still admits.
     Cancellation,
-    /// Each request makes exactly one event, however it ends, with the verdict it got.
+    /// Each request makes exactly one event, however it ends, with the verdict it got; where nobody listens, it is
+    /// counted once.
     OneEvent,
     /// What became of a call is told at its end, and truly.
     Outcome,
@@ -88,6 +89,8 @@ pub struct Checked {
     pub findings: Vec<String>,
     /// What was not looked at, and why.
     pub skipped: Vec<String>,
+    /// Whether what is found now is found on a layer that nobody listens to.
+    pub(crate) unheard: bool,
 }
 
 impl Checked {
@@ -96,6 +99,7 @@ impl Checked {
             check,
             findings: Vec::new(),
             skipped: Vec::new(),
+            unheard: false,
         }
     }
 
@@ -120,12 +124,16 @@ impl Checked {
     /// Keeps the finding of one row of the check's table.
     pub(crate) fn row(&mut self, row: impl std::fmt::Display, found: Result<(), String>) {
         if let Err(what) = found {
-            self.findings.push(format!("{row}: {what}"));
+            let unheard = if self.unheard { "unheard, " } else { "" };
+            self.findings.push(format!("{unheard}{row}: {what}"));
         }
     }
 
     pub(crate) fn skip(&mut self, why: impl Into<String>) {
-        self.skipped.push(why.into());
+        let why = why.into();
+        if !self.skipped.contains(&why) {
+            self.skipped.push(why);
+        }
     }
 }
 

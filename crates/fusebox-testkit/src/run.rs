@@ -67,7 +67,7 @@ fn text(panic: &(dyn std::any::Any + Send)) -> Option<&str> {
 /// #     const KIND: fusebox_core::LayerKind = fusebox_core::LayerKind::Other("none");
 /// #     type Layer = tower_layer::Identity;
 /// #     type Body = MockBody;
-/// #     async fn fixture(&self, _: Situation, _: Arc<dyn fusebox_core::Observer>)
+/// #     async fn fixture(&self, _: Situation, _: Option<Arc<dyn fusebox_core::Observer>>)
 /// #         -> Option<Fixture<tower_layer::Identity>> { None }
 /// # }
 /// fusebox_testkit::contract! {

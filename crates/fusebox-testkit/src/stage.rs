@@ -1,15 +1,15 @@
 use std::{pin::Pin, sync::Arc};
 
 use bytes::Bytes;
-use fusebox_core::Rejection;
+use fusebox_core::{Observer, Rejection};
 use http::{Request, Response, response};
 use http_body::{Body, Frame};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
-    Fixture, Frames, MockBody, MockError, MockHandle, MockService, Recorder, Script, Situation,
-    Subject,
+    Counted, Fixture, Frames, MockBody, MockError, MockHandle, MockService, Recorder, Script,
+    Situation, Subject,
     poll::{Driver, MANY, Polled},
 };
 
@@ -20,12 +20,30 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// What a row of a check's table says: nothing, or what is wrong.
 pub(crate) type Found<T = ()> = Result<T, String>;
 
+/// A subject, and whether its layers are to have somebody who hears their events.
+///
+/// A layer that nobody listens to usually takes another way through a call, and a cheaper one: it is the one that users
+/// go, so it has to be looked at as well.
+pub(crate) struct Candidate<'s, S> {
+    pub(crate) subject: &'s S,
+    pub(crate) observed: bool,
+}
+
+impl<S> Clone for Candidate<'_, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S> Copy for Candidate<'_, S> {}
+
 /// A layer in a situation, between a scripted inner service and a recorder.
 pub(crate) struct Stage<'s, S: Subject> {
-    subject: &'s S,
+    candidate: Candidate<'s, S>,
     situation: Situation,
     pub(crate) fixture: Fixture<S::Layer>,
     pub(crate) recorder: Arc<Recorder>,
+    counted_before: Counted,
     pub(crate) mock: MockHandle,
     pub(crate) driver: Driver,
 }
@@ -48,13 +66,21 @@ pub(crate) struct Answer {
 
 impl<'s, S: Subject> Stage<'s, S> {
     /// `None` when the layer cannot be in that situation.
-    pub(crate) async fn set(subject: &'s S, situation: Situation, script: Script) -> Option<Self> {
+    pub(crate) async fn set(
+        candidate: Candidate<'s, S>,
+        situation: Situation,
+        script: Script,
+    ) -> Option<Self> {
+        let Candidate { subject, observed } = candidate;
         let recorder = Recorder::new();
-        let fixture = subject.fixture(situation, recorder.clone()).await?;
+        let observer = observed.then(|| recorder.clone() as Arc<dyn Observer>);
+        let fixture = subject.fixture(situation, observer).await?;
         // What it took to get into the situation is not what is watched.
         recorder.clear();
+        let counted = fixture.counted.as_ref().map(|counted| counted());
         Some(Self {
-            subject,
+            candidate,
+            counted_before: counted.unwrap_or_default(),
             situation,
             fixture,
             recorder,
@@ -64,14 +90,25 @@ impl<'s, S: Subject> Stage<'s, S> {
     }
 
     /// A layer that admits, as every layer must be able to.
-    pub(crate) async fn admitting(subject: &'s S, script: Script) -> Found<Self> {
-        Self::set(subject, Situation::Admits, script)
+    pub(crate) async fn admitting(candidate: Candidate<'s, S>, script: Script) -> Found<Self> {
+        Self::set(candidate, Situation::Admits, script)
             .await
             .ok_or_else(|| "there is no fixture that admits".to_owned())
     }
 
     pub(crate) fn runs_elsewhere(&self) -> bool {
-        self.subject.runs_elsewhere()
+        self.candidate.subject.runs_elsewhere()
+    }
+
+    /// Whether the recorder hears of its calls.
+    pub(crate) const fn is_observed(&self) -> bool {
+        self.candidate.observed
+    }
+
+    /// What the layer has counted since it got into its situation; `None` if its fixture does not say.
+    pub(crate) fn counted(&self) -> Option<Counted> {
+        let counted = self.fixture.counted.as_ref()?;
+        Some(counted().since(self.counted_before))
     }
 
     pub(crate) const fn situation(&self) -> Situation {
@@ -101,7 +138,7 @@ impl<'s, S: Subject> Stage<'s, S> {
     /// The request with what the subject adds to it.
     pub(crate) fn prepare(&self, request: Request<MockBody>) -> Request<MockBody> {
         let (mut parts, body) = request.into_parts();
-        self.subject.prepare(self.situation, &mut parts);
+        self.candidate.subject.prepare(self.situation, &mut parts);
         Request::from_parts(parts, body)
     }
 

@@ -46,7 +46,7 @@ use crate::{Check, MockBody, MockError, MockService};
 ///     type Layer = Boxing;
 ///     type Body = MockBody;
 ///     // ...
-/// #   async fn fixture(&self, _: Situation, _: Arc<dyn Observer>) -> Option<Fixture<Boxing>> { None }
+/// #   async fn fixture(&self, _: Situation, _: Option<Arc<dyn Observer>>) -> Option<Fixture<Boxing>> { None }
 /// }
 /// ```
 pub trait Subject {
@@ -79,13 +79,14 @@ pub trait Subject {
         + 'static;
 
     /// A new layer with state of its own, in the given situation; `None` when the layer cannot be in
-    /// it. `observer` is to hear all its events.
+    /// it. `observer` is to hear all its events; if there is none, give it none, since a layer that nobody
+    /// listens to may take another way through a call.
     ///
     /// Runs inside the check's runtime, so clocks may be read and tasks spawned.
     fn fixture(
         &self,
         situation: Situation,
-        observer: Arc<dyn Observer>,
+        observer: Option<Arc<dyn Observer>>,
     ) -> impl Future<Output = Option<Fixture<Self::Layer>>>;
 
     /// Adds to a request what the layer needs to know of it, or what makes it refuse: the peer's
@@ -207,6 +208,20 @@ pub struct Counted {
     pub detected: u64,
     /// Calls it refused.
     pub enforced: u64,
+    /// Calls it let through that are over, however they ended.
+    pub ended: u64,
+}
+
+impl Counted {
+    /// What came on top of what was counted `before`.
+    #[must_use]
+    pub const fn since(self, before: Self) -> Self {
+        Self {
+            detected: self.detected.saturating_sub(before.detected),
+            enforced: self.enforced.saturating_sub(before.enforced),
+            ended: self.ended.saturating_sub(before.ended),
+        }
+    }
 }
 
 impl From<&StatsSnapshot> for Counted {
@@ -214,6 +229,7 @@ impl From<&StatsSnapshot> for Counted {
         Self {
             detected: stats.detected(),
             enforced: stats.refused(),
+            ended: stats.ended(),
         }
     }
 }

@@ -43,17 +43,19 @@ impl Subject for Firewall {
     async fn fixture(
         &self,
         situation: Situation,
-        observer: Arc<dyn Observer>,
+        observer: Option<Arc<dyn Observer>>,
     ) -> Option<Fixture<WafLayer>> {
         let mode = match situation {
             Situation::Waits => return None,
             Situation::Shadow => Mode::Shadow,
             _ => Mode::Enforce,
         };
-        let mut settings = settings(RULES)
+        let settings = settings(RULES)
             .mode(mode)
-            .observer(observer)
             .registration(Registration::Unlisted);
+        let mut settings = observer
+            .into_iter()
+            .fold(settings, RulesetBuilder::observer);
         if self.looks_at_responses {
             settings = settings.responses(1 << 20, OverLimit::InspectFirstPart);
         }

@@ -4,10 +4,10 @@ use super::{NEVER_WAITS, parked::Parked};
 use crate::{
     Checked, MockBody, MockFrame, Script, Situation, Subject,
     poll::{MANY, Polled},
-    stage::{Found, Stage},
+    stage::{Candidate, Found, Stage},
 };
 
-pub(super) async fn run<S: Subject>(subject: &S, checked: &mut Checked) {
+pub(super) async fn run<S: Subject>(subject: Candidate<'_, S>, checked: &mut Checked) {
     match gauge(subject).await {
         Ok(true) => {}
         Ok(false) => checked.skip("the fixture shows nothing that is held"),
@@ -53,7 +53,7 @@ fn script() -> Script {
 }
 
 /// Without this, a gauge that always reads 0 would hide every leak.
-async fn gauge<S: Subject>(subject: &S) -> Found<bool> {
+async fn gauge<S: Subject>(subject: Candidate<'_, S>) -> Found<bool> {
     let stage = Stage::admitting(subject, Script::never()).await?;
     if stage.fixture.held.is_none() {
         return Ok(false);
@@ -76,7 +76,7 @@ async fn gauge<S: Subject>(subject: &S) -> Found<bool> {
 }
 
 /// A service that got ready, and perhaps reserved a place, and is not used.
-async fn never_called<S: Subject>(subject: &S, situation: Situation) -> Found {
+async fn never_called<S: Subject>(subject: Candidate<'_, S>, situation: Situation) -> Found {
     let Some(stage) = Stage::set(subject, situation, script().ready_after(1)).await else {
         return Ok(());
     };
@@ -90,7 +90,7 @@ async fn never_called<S: Subject>(subject: &S, situation: Situation) -> Found {
 }
 
 /// Every number of polls, until the future is ready before it is dropped.
-async fn future_dropped<S: Subject>(subject: &S, situation: Situation) -> Found {
+async fn future_dropped<S: Subject>(subject: Candidate<'_, S>, situation: Situation) -> Found {
     for polls in 0..MANY {
         let Some(stage) = Stage::set(subject, situation, script().ready_after(1)).await else {
             return Ok(());
@@ -113,7 +113,7 @@ async fn future_dropped<S: Subject>(subject: &S, situation: Situation) -> Found 
 }
 
 /// Every number of polls of the body, until it is over before it is dropped.
-async fn body_dropped<S: Subject>(subject: &S, situation: Situation) -> Found {
+async fn body_dropped<S: Subject>(subject: Candidate<'_, S>, situation: Situation) -> Found {
     for polls in 0..MANY {
         let Some(stage) = Stage::set(subject, situation, script().ready_after(1)).await else {
             return Ok(());
@@ -160,7 +160,7 @@ async fn ends_clean<S: Subject>(stage: &Stage<'_, S>, before: usize) -> Found {
     }
 }
 
-async fn while_waiting<S: Subject>(subject: &S, stage: &mut Stage<'_, S>) -> Found {
+async fn while_waiting<S: Subject>(subject: Candidate<'_, S>, stage: &mut Stage<'_, S>) -> Found {
     let before = stage.held();
     // Twice: a place in the queue that is not given back shows at the second.
     for _ in 0..2 {
@@ -174,7 +174,7 @@ async fn while_waiting<S: Subject>(subject: &S, stage: &mut Stage<'_, S>) -> Fou
 }
 
 /// A call whose turn came is dropped before, and at every poll after, it notices.
-async fn after_waiting<S: Subject>(subject: &S) -> Found {
+async fn after_waiting<S: Subject>(subject: Candidate<'_, S>) -> Found {
     for polls in 0..MANY {
         let Some(mut stage) = Stage::set(subject, Situation::Waits, script()).await else {
             return Ok(());
@@ -202,7 +202,7 @@ async fn after_waiting<S: Subject>(subject: &S) -> Found {
 }
 
 /// What a layer in that situation holds when nothing is going on in it any more.
-async fn idle<S: Subject>(subject: &S) -> Found<usize> {
+async fn idle<S: Subject>(subject: Candidate<'_, S>) -> Found<usize> {
     match Stage::set(subject, Situation::Waits, script()).await {
         Some(mut stage) => {
             stage.release();

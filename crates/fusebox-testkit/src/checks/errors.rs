@@ -1,11 +1,11 @@
 use crate::{
     Checked, MockBody, MockError, MockFrame, Script, Subject,
-    stage::{Found, Stage},
+    stage::{Candidate, Found, Stage},
 };
 
 const ERROR: MockError = MockError("connection reset");
 
-pub(super) async fn run<S: Subject>(subject: &S, checked: &mut Checked) {
+pub(super) async fn run<S: Subject>(subject: Candidate<'_, S>, checked: &mut Checked) {
     for polls in [0, 2] {
         let script = Script::fail(ERROR).pending(polls);
         checked.row(
@@ -21,7 +21,7 @@ pub(super) async fn run<S: Subject>(subject: &S, checked: &mut Checked) {
     }
 }
 
-async fn of_the_service<S: Subject>(subject: &S, script: Script) -> Found {
+async fn of_the_service<S: Subject>(subject: Candidate<'_, S>, script: Script) -> Found {
     let stage = Stage::admitting(subject, script).await?;
     let before = stage.held();
     match stage.exchange(stage.request()).await? {
@@ -34,7 +34,7 @@ async fn of_the_service<S: Subject>(subject: &S, script: Script) -> Found {
     stage.ends_clean(before).await
 }
 
-async fn of_the_body<S: Subject>(subject: &S, frames: usize) -> Found {
+async fn of_the_body<S: Subject>(subject: Candidate<'_, S>, frames: usize) -> Found {
     let steps = std::iter::repeat_n(MockFrame::data("a"), frames);
     let body = MockBody::of(steps.chain([MockFrame::Error(ERROR)]));
     let stage = Stage::admitting(subject, Script::ok(body)).await?;

@@ -1,15 +1,19 @@
-use fusebox_core::{Call, EventKind, Rejection, RejectionKind, Verdict};
+use fusebox_core::{Call, Rejection, RejectionKind, Verdict};
 
 use super::{NEVER_WAITS, parked::Parked, unwinding::to_the_panic};
 use crate::{
-    Checked, MockBody, MockError, MockFrame, Script, Situation, Subject,
+    Checked, Counted, MockBody, MockError, MockFrame, Script, Situation, Subject,
     poll::MANY,
-    stage::{Found, Stage},
+    stage::{Candidate, Found, Stage},
 };
 
 const ERROR: MockError = MockError("connection reset");
 
-pub(super) async fn run<S: Subject>(subject: &S, checked: &mut Checked) {
+pub(super) async fn run<S: Subject>(subject: Candidate<'_, S>, checked: &mut Checked) {
+    if !subject.observed && !counts(subject).await {
+        checked.skip("the fixture shows no counters");
+        return;
+    }
     for (name, script) in scripts() {
         checked.row(name, to_the_end(subject, script).await);
     }
@@ -40,6 +44,12 @@ pub(super) async fn run<S: Subject>(subject: &S, checked: &mut Checked) {
     for (name, script) in panics() {
         checked.row(name, panicking(subject, script).await);
     }
+}
+
+/// Where nobody listens, the counters have to say it.
+async fn counts<S: Subject>(subject: Candidate<'_, S>) -> bool {
+    let stage = Stage::set(subject, Situation::Admits, Script::never()).await;
+    stage.is_some_and(|stage| stage.counted().is_some())
 }
 
 fn body() -> [MockFrame; 4] {
@@ -80,25 +90,25 @@ fn panics() -> [(&'static str, Script); 3] {
     ]
 }
 
-async fn to_the_end<S: Subject>(subject: &S, script: Script) -> Found {
+async fn to_the_end<S: Subject>(subject: Candidate<'_, S>, script: Script) -> Found {
     let stage = Stage::admitting(subject, script).await?;
     let _ = stage.exchange(stage.request()).await?;
-    admitted(&the_only_one(&stage).await?)
+    told_once(&stage, Expected::Admitted).await
 }
 
 /// A service that nobody calls has nothing to tell.
-async fn never_called<S: Subject>(subject: &S) -> Found {
+async fn never_called<S: Subject>(subject: Candidate<'_, S>) -> Found {
     let stage = Stage::admitting(subject, script().ready_after(1)).await?;
     let mut service = stage.service();
     stage.ready(&mut service).await?;
     drop(service);
-    match stage.recorder.calls().len() {
+    match seen(&stage) {
         0 => Ok(()),
         events => Err(format!("{events} events where there was no request")),
     }
 }
 
-async fn future_dropped<S: Subject>(subject: &S, situation: Situation) -> Found {
+async fn future_dropped<S: Subject>(subject: Candidate<'_, S>, situation: Situation) -> Found {
     for polls in 0..MANY {
         let Some(stage) = Stage::set(subject, situation, script()).await else {
             return Ok(());
@@ -109,8 +119,8 @@ async fn future_dropped<S: Subject>(subject: &S, situation: Situation) -> Found 
         drop(ready);
         drop(call);
         // A future that was never polled may not have asked for a verdict: then there is no event.
-        if polls > 0 || stage.mock.called() > 0 || !stage.recorder.calls().is_empty() {
-            the_only_one(&stage)
+        if polls > 0 || stage.mock.called() > 0 || seen(&stage) > 0 {
+            told_once(&stage, Expected::Anything)
                 .await
                 .map_err(|what| format!("after {polls} polls: {what}"))?;
         }
@@ -121,7 +131,7 @@ async fn future_dropped<S: Subject>(subject: &S, situation: Situation) -> Found 
     Err(format!("not ready after {MANY} polls"))
 }
 
-async fn body_dropped<S: Subject>(subject: &S, situation: Situation) -> Found {
+async fn body_dropped<S: Subject>(subject: Candidate<'_, S>, situation: Situation) -> Found {
     let all = match situation {
         Situation::Admits => body().len(),
         // Followed to its end, a shadowed call is the business of another check.
@@ -140,13 +150,14 @@ async fn body_dropped<S: Subject>(subject: &S, situation: Situation) -> Found {
             }
         }
         drop(body);
-        let told = the_only_one(&stage).await;
-        told.and_then(|call| match situation {
-            Situation::Admits => admitted(&call),
+        let expected = match situation {
+            Situation::Admits => Expected::Admitted,
             // With which words is the business of another check.
-            _ => Ok(()),
-        })
-        .map_err(|what| format!("after {frames} frames: {what}"))?;
+            _ => Expected::Anything,
+        };
+        told_once(&stage, expected)
+            .await
+            .map_err(|what| format!("after {frames} frames: {what}"))?;
     }
     Ok(())
 }
@@ -156,15 +167,7 @@ async fn refused<S: Subject>(stage: &Stage<'_, S>) -> Found {
         Ok(answer) => answer.rejection().map(Rejection::kind),
         Err(_) => None,
     };
-    let told = the_only_one(stage).await?;
-    let expected = |told: RejectionKind| kind.is_none_or(|kind| kind == told);
-    match told.verdict {
-        Verdict::Refused {
-            kind,
-            enforced: true,
-        } if expected(kind) && told.outcome.is_none() => Ok(()),
-        _ => Err(format!("refused as {kind:?}, and told as {told:?}")),
-    }
+    told_once(stage, Expected::Refused(kind)).await
 }
 
 async fn after_waiting<S: Subject>(stage: &mut Stage<'_, S>) -> Found {
@@ -172,11 +175,11 @@ async fn after_waiting<S: Subject>(stage: &mut Stage<'_, S>) -> Found {
     stage.release();
     let call = parked.resume(stage).await?;
     let _ = stage.end(call).await?;
-    admitted(&the_only_one(stage).await?)
+    told_once(stage, Expected::Admitted).await
 }
 
 /// Neither admitted nor refused, but not untold either.
-async fn while_waiting<S: Subject>(subject: &S) -> Found {
+async fn while_waiting<S: Subject>(subject: Candidate<'_, S>) -> Found {
     let Some(mut stage) = Stage::set(subject, Situation::Waits, script()).await else {
         return Ok(());
     };
@@ -186,43 +189,102 @@ async fn while_waiting<S: Subject>(subject: &S) -> Found {
         Parked::Call(call) => drop(call),
     }
     stage.release();
-    the_only_one(&stage).await.map(drop)
+    told_once(&stage, Expected::Anything).await
 }
 
-async fn panicking<S: Subject>(subject: &S, script: Script) -> Found {
+async fn panicking<S: Subject>(subject: Candidate<'_, S>, script: Script) -> Found {
     let stage = Stage::admitting(subject, script).await?;
     to_the_panic(&stage).await?;
-    the_only_one(&stage).await.map(drop)
+    told_once(&stage, Expected::Anything).await
 }
 
-/// The event of the only request there was.
-async fn the_only_one<S: Subject>(stage: &Stage<'_, S>) -> Found<Call> {
+/// What is to be told of the only request there was.
+#[derive(Clone, Copy, Debug)]
+enum Expected {
+    /// That it was let through, and how it ended.
+    Admitted,
+    /// That it was refused; why, if the refusal said so.
+    Refused(Option<RejectionKind>),
+    /// Something.
+    Anything,
+}
+
+/// How many requests the layer has told of, or has counted where nobody listens.
+fn seen<S: Subject>(stage: &Stage<'_, S>) -> usize {
+    if stage.is_observed() {
+        return stage.recorder.calls().len();
+    }
+    let counted = stage.counted().unwrap_or_default();
+    // Either all were let through or none: how those are counted that shadow mode let through is the business of another
+    // check.
+    let requests = match counted.ended {
+        0 => counted.detected,
+        ended => ended,
+    };
+    usize::try_from(requests).unwrap_or(usize::MAX)
+}
+
+async fn told_once<S: Subject>(stage: &Stage<'_, S>, expected: Expected) -> Found {
     let mut requests = 1;
-    let mut told = stage.told(requests).await;
+    let mut told = seen_at_least(stage, requests).await;
+    let counted = stage.counted().unwrap_or_default();
     if stage.runs_elsewhere() && told == requests {
         // A second event could still be on its way; not any more when that of a later request is here.
         stage.mock.follow(Script::ok(MockBody::empty()));
         let _ = stage.exchange(stage.request()).await?;
         requests += 1;
-        told = stage.told(requests).await;
+        told = seen_at_least(stage, requests).await;
     }
+    if told != requests {
+        let events = stage.recorder.told();
+        return Err(format!("{told} events for {requests} requests: {events:?}"));
+    }
+    if stage.is_observed() {
+        fits(&the_first(stage)?, expected)
+    } else {
+        is_counted(counted, expected)
+    }
+}
+
+async fn seen_at_least<S: Subject>(stage: &Stage<'_, S>, requests: usize) -> usize {
+    stage.driver.holds(|| seen(stage) >= requests).await;
+    seen(stage)
+}
+
+fn the_first<S: Subject>(stage: &Stage<'_, S>) -> Found<Call> {
     let events = stage.recorder.told();
     if let Some(event) = events.iter().find(|event| event.layer != S::KIND) {
         return Err(format!("the event names {} as its layer", event.layer));
     }
-    let first = events.iter().find_map(|event| match event.kind {
-        EventKind::Call(call) => Some(call),
-        _ => None,
-    });
-    match first {
-        Some(call) if told == requests => Ok(call),
-        _ => Err(format!("{told} events for {requests} requests: {events:?}")),
+    let mut calls = stage.recorder.calls().into_iter();
+    calls.next().ok_or_else(|| "no event".to_owned())
+}
+
+fn fits(told: &Call, expected: Expected) -> Found {
+    match (expected, told.verdict, told.outcome) {
+        (Expected::Anything, ..) | (Expected::Admitted, Verdict::Admitted, Some(_)) => Ok(()),
+        (
+            Expected::Refused(expected),
+            Verdict::Refused {
+                kind,
+                enforced: true,
+            },
+            None,
+        ) if expected.is_none_or(|expected| expected == kind) => Ok(()),
+        _ => Err(format!("{expected:?}, and told as {told:?}")),
     }
 }
 
-fn admitted(told: &Call) -> Found {
-    match (told.verdict, told.outcome) {
-        (Verdict::Admitted, Some(_)) => Ok(()),
-        _ => Err(format!("admitted, and told as {told:?}")),
+/// The same, as far as counters tell.
+fn is_counted(counted: Counted, expected: Expected) -> Found {
+    let right = match expected {
+        Expected::Anything => true,
+        Expected::Admitted => (counted.detected, counted.ended) == (0, 1),
+        Expected::Refused(_) => (counted.detected, counted.ended) == (1, 0),
+    };
+    if right {
+        Ok(())
+    } else {
+        Err(format!("{expected:?}, and counted as {counted:?}"))
     }
 }

@@ -4,7 +4,7 @@ use http_body::Body;
 
 use crate::{
     Checked, Flavour, MockBody, MockError, MockFrame, Script, Subject,
-    stage::{Found, Stage},
+    stage::{Candidate, Found, Stage},
 };
 
 const ERROR: MockError = MockError("connection reset");
@@ -32,7 +32,7 @@ struct Scene {
     outcome: Outcome,
 }
 
-pub(super) async fn run<S: Subject>(subject: &S, checked: &mut Checked) {
+pub(super) async fn run<S: Subject>(subject: Candidate<'_, S>, checked: &mut Checked) {
     let mut scenes = plain();
     if S::FLAVOUR == Flavour::Http {
         scenes.extend(http());
@@ -195,7 +195,7 @@ fn grpc() -> Vec<Scene> {
     scenes
 }
 
-async fn play<S: Subject>(subject: &S, scene: Scene) -> Found {
+async fn play<S: Subject>(subject: Candidate<'_, S>, scene: Scene) -> Found {
     let stage = Stage::admitting(subject, scene.script).await?;
     follow(&stage, scene.content_type, scene.until).await?;
     stage.told(1).await;
@@ -244,7 +244,10 @@ async fn follow<S: Subject>(
     Ok(())
 }
 
-async fn not_before_the_end<S: Subject>(subject: &S, content_type: &'static str) -> Found {
+async fn not_before_the_end<S: Subject>(
+    subject: Candidate<'_, S>,
+    content_type: &'static str,
+) -> Found {
     let body = MockBody::of([MockFrame::data("a"), MockFrame::Stall]);
     let stage = Stage::admitting(subject, Script::ok(body)).await?;
     let mut call = stage.call(stage.request_of(content_type)).await?;

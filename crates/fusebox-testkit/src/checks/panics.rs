@@ -1,10 +1,10 @@
 use super::unwinding::to_the_panic;
 use crate::{
     Checked, MockBody, MockFrame, Script, Subject,
-    stage::{Found, Stage},
+    stage::{Candidate, Found, Stage},
 };
 
-pub(super) async fn run<S: Subject>(subject: &S, checked: &mut Checked) {
+pub(super) async fn run<S: Subject>(subject: Candidate<'_, S>, checked: &mut Checked) {
     let body = || MockBody::of([MockFrame::data("a"), MockFrame::Pending, MockFrame::Panic]);
     for (place, script) in [
         ("in call", Script::panic_in_call()),
@@ -23,7 +23,7 @@ pub(super) async fn run<S: Subject>(subject: &S, checked: &mut Checked) {
     }
 }
 
-async fn gives_back<S: Subject>(subject: &S, script: Script) -> Found {
+async fn gives_back<S: Subject>(subject: Candidate<'_, S>, script: Script) -> Found {
     let stage = Stage::admitting(subject, script).await?;
     let before = stage.held();
     to_the_panic(&stage).await?;

@@ -4,13 +4,13 @@ use http_body::{Body, SizeHint};
 
 use crate::{
     Checked, Flavour, Frames, MockBody, MockFrame, Script, Subject, body_to_frames,
-    stage::{Found, Stage},
+    stage::{Candidate, Found, Stage},
 };
 
 #[derive(Clone, Debug, PartialEq)]
 struct Marker(&'static str);
 
-pub(super) async fn run<S: Subject>(subject: &S, checked: &mut Checked) {
+pub(super) async fn run<S: Subject>(subject: Candidate<'_, S>, checked: &mut Checked) {
     for (name, body) in bodies() {
         let found = request(subject, body.clone()).await;
         checked.row(format_args!("request with {name}"), found);
@@ -63,7 +63,7 @@ async fn expected(body: MockBody) -> Found<(SizeHint, bool, Frames)> {
     }
 }
 
-async fn request<S: Subject>(subject: &S, body: MockBody) -> Found {
+async fn request<S: Subject>(subject: Candidate<'_, S>, body: MockBody) -> Found {
     let (hint, end, frames) = expected(body.clone()).await?;
     let stage = Stage::admitting(subject, Script::ok(MockBody::empty())).await?;
 
@@ -110,7 +110,7 @@ async fn request<S: Subject>(subject: &S, body: MockBody) -> Found {
     same("trailers", &frames.trailers, &call.body.trailers)
 }
 
-async fn response<S: Subject>(subject: &S, body: MockBody) -> Found {
+async fn response<S: Subject>(subject: Candidate<'_, S>, body: MockBody) -> Found {
     let (hint, end, frames) = expected(body.clone()).await?;
     let mut answer = Response::new(body);
     *answer.status_mut() = StatusCode::CREATED;
@@ -151,7 +151,7 @@ async fn response<S: Subject>(subject: &S, body: MockBody) -> Found {
 }
 
 /// Whoever streams events must not wait for the end of the stream to see the first.
-async fn stream<S: Subject>(subject: &S) -> Found {
+async fn stream<S: Subject>(subject: Candidate<'_, S>) -> Found {
     let body = MockBody::of([MockFrame::data("first"), MockFrame::Stall]);
     let stage = Stage::admitting(subject, Script::ok(body)).await?;
     let mut call = stage.call(stage.request()).await?;
@@ -168,7 +168,7 @@ async fn stream<S: Subject>(subject: &S) -> Found {
 }
 
 /// What an inner layer refused stays that layer's refusal.
-async fn refusal<S: Subject>(subject: &S) -> Found {
+async fn refusal<S: Subject>(subject: Candidate<'_, S>) -> Found {
     if S::FLAVOUR == Flavour::Plain {
         return Ok(());
     }

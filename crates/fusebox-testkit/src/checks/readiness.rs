@@ -4,12 +4,12 @@ use super::{NEVER_WAITS, parked::Parked};
 use crate::{
     Checked, MockBody, MockError, Script, Situation, Subject,
     poll::Polled,
-    stage::{Found, Stage},
+    stage::{Candidate, Found, Stage},
 };
 
 const ERROR: MockError = MockError("the inner service is finished");
 
-pub(super) async fn run<S: Subject>(subject: &S, checked: &mut Checked) {
+pub(super) async fn run<S: Subject>(subject: Candidate<'_, S>, checked: &mut Checked) {
     checked.row("the inner service is not ready", not_ready(subject).await);
     checked.row("the inner service is slow to be ready", slow(subject).await);
     checked.row("the inner service fails to be ready", fails(subject).await);
@@ -23,7 +23,7 @@ fn script() -> Script {
     Script::ok(MockBody::full("hello"))
 }
 
-async fn not_ready<S: Subject>(subject: &S) -> Found {
+async fn not_ready<S: Subject>(subject: Candidate<'_, S>) -> Found {
     let stage = Stage::admitting(subject, script().never_ready()).await?;
     let mut service = stage.service();
     match stage.driver.poll(1, |cx| service.poll_ready(cx)).await {
@@ -43,7 +43,7 @@ async fn not_ready<S: Subject>(subject: &S) -> Found {
     stage.end(call).await.map(drop)
 }
 
-async fn slow<S: Subject>(subject: &S) -> Found {
+async fn slow<S: Subject>(subject: Candidate<'_, S>) -> Found {
     const POLLS: usize = 3;
     let stage = Stage::admitting(subject, script().ready_after(POLLS)).await?;
     let mut service = stage.service();
@@ -58,7 +58,7 @@ async fn slow<S: Subject>(subject: &S) -> Found {
     stage.ready(&mut service).await
 }
 
-async fn fails<S: Subject>(subject: &S) -> Found {
+async fn fails<S: Subject>(subject: Candidate<'_, S>) -> Found {
     let stage = Stage::admitting(subject, script().fails_ready(ERROR)).await?;
     let mut service = stage.service();
     let failed = stage

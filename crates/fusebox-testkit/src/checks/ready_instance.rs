@@ -3,10 +3,10 @@ use tower_service::Service;
 use super::{NEVER_WAITS, parked::Parked};
 use crate::{
     Checked, MockBody, Script, Situation, Subject,
-    stage::{Found, InFlight, Stage},
+    stage::{Candidate, Found, InFlight, Stage},
 };
 
-pub(super) async fn run<S: Subject>(subject: &S, checked: &mut Checked) {
+pub(super) async fn run<S: Subject>(subject: Candidate<'_, S>, checked: &mut Checked) {
     checked.row("two calls in a row", in_a_row(subject).await);
     checked.row("after a clone", after_a_clone(subject).await);
     checked.row("on a clone", on_a_clone(subject).await);
@@ -21,7 +21,7 @@ fn script() -> Script {
     Script::ok(MockBody::full("hello"))
 }
 
-async fn in_a_row<S: Subject>(subject: &S) -> Found {
+async fn in_a_row<S: Subject>(subject: Candidate<'_, S>) -> Found {
     let stage = Stage::admitting(subject, script()).await?;
     let before = stage.held();
     let mut service = stage.service();
@@ -43,7 +43,7 @@ async fn in_a_row<S: Subject>(subject: &S) -> Found {
 }
 
 /// A clone made of a ready service is no reason to call another instance than the ready one.
-async fn after_a_clone<S: Subject>(subject: &S) -> Found {
+async fn after_a_clone<S: Subject>(subject: Candidate<'_, S>) -> Found {
     let stage = Stage::admitting(subject, script()).await?;
     let mut service = stage.service();
     stage.ready(&mut service).await?;
@@ -58,7 +58,7 @@ async fn after_a_clone<S: Subject>(subject: &S) -> Found {
 }
 
 /// A clone of a ready service has to become ready itself.
-async fn on_a_clone<S: Subject>(subject: &S) -> Found {
+async fn on_a_clone<S: Subject>(subject: Candidate<'_, S>) -> Found {
     let stage = Stage::admitting(subject, script()).await?;
     let before = stage.held();
     let mut service = stage.service();

@@ -5,10 +5,10 @@ use http_body::Body;
 
 use crate::{
     Checked, Flavour, Script, Situation, Subject,
-    stage::{Found, Stage},
+    stage::{Candidate, Found, Stage},
 };
 
-pub(super) async fn run<S: Subject>(subject: &S, checked: &mut Checked) {
+pub(super) async fn run<S: Subject>(subject: Candidate<'_, S>, checked: &mut Checked) {
     for content_type in [
         "text/plain",
         "application/json",

@@ -10,7 +10,7 @@ use tower_service::Service;
 use crate::{
     Checked, MockBody, MockError, Script, Situation, Subject,
     poll::Polled,
-    stage::{Found, FutureOf, ServiceOf, Stage},
+    stage::{Candidate, Found, FutureOf, ServiceOf, Stage},
 };
 
 /// More calls than a tight fixture admits.
@@ -51,7 +51,7 @@ const OTHERS: [(Through, &str); 3] = [
 
 /// One service and many must behave alike, call for call: however often the layer is applied, there is
 /// one state. A sequence in which nothing is ever refused proves nothing, so one must turn.
-pub(super) async fn run<S: Subject>(subject: &S, checked: &mut Checked) {
+pub(super) async fn run<S: Subject>(subject: Candidate<'_, S>, checked: &mut Checked) {
     let mut told = false;
     for calls in [Calls::Concurrent, Calls::Successful, Calls::Failing] {
         match compare(subject, calls, checked).await {
@@ -75,7 +75,11 @@ pub(super) async fn run<S: Subject>(subject: &S, checked: &mut Checked) {
 }
 
 /// Whether the verdict changed within the sequence through one service.
-async fn compare<S: Subject>(subject: &S, calls: Calls, checked: &mut Checked) -> Found<bool> {
+async fn compare<S: Subject>(
+    subject: Candidate<'_, S>,
+    calls: Calls,
+    checked: &mut Checked,
+) -> Found<bool> {
     let reference = verdicts(subject, Through::One, calls).await?;
     let turned = reference.contains(&Seen::Admitted)
         && reference.iter().any(|verdict| *verdict != Seen::Admitted);
@@ -106,7 +110,11 @@ fn through<S: Subject>(
 }
 
 /// What becomes of each call, up to the first that is not admitted.
-async fn verdicts<S: Subject>(subject: &S, path: Through, calls: Calls) -> Found<Vec<Seen>> {
+async fn verdicts<S: Subject>(
+    subject: Candidate<'_, S>,
+    path: Through,
+    calls: Calls,
+) -> Found<Vec<Seen>> {
     let stage = Stage::admitting(
         subject,
         match calls {
@@ -212,7 +220,7 @@ async fn whole<S: Subject>(
 }
 
 /// A layer that refuses does so through every copy, and stops doing so through every copy.
-async fn follow<S: Subject>(subject: &S) -> Found<bool> {
+async fn follow<S: Subject>(subject: Candidate<'_, S>) -> Found<bool> {
     let Some(mut stage) = Stage::set(
         subject,
         Situation::Refuses,

@@ -90,7 +90,7 @@ impl Subject for Idle {
     async fn fixture(
         &self,
         situation: Situation,
-        _: Arc<dyn Observer>,
+        _: Option<Arc<dyn Observer>>,
     ) -> Option<Fixture<tower_layer::Identity>> {
         match situation {
             Situation::Waits => None,

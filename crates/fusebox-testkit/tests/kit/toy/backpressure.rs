@@ -32,7 +32,7 @@ impl Subject for Backpressure {
     async fn fixture(
         &self,
         situation: Situation,
-        observer: Arc<dyn Observer>,
+        observer: Option<Arc<dyn Observer>>,
     ) -> Option<Fixture<BackpressureLayer>> {
         match situation {
             Situation::Admits | Situation::Waits => {}

@@ -44,7 +44,7 @@ impl Subject for Elsewhere {
     async fn fixture(
         &self,
         situation: Situation,
-        observer: Arc<dyn Observer>,
+        observer: Option<Arc<dyn Observer>>,
     ) -> Option<Fixture<ElsewhereLayer>> {
         Some(fixture(situation, observer, self.0, |gate| {
             ElsewhereLayer(ToyLayer::new(gate))

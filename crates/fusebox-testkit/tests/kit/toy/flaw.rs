@@ -79,6 +79,7 @@ flaws! {
         LeaksAPlaceInTheQueue,
         LeaksWhenItsBodyIsDropped,
         LeaksInShadow,
+        LeaksUnheard,
         LetsTheInnerCallGoOn,
     }
     OneEvent {
@@ -93,6 +94,7 @@ flaws! {
         TellsRefusalsAsShadow,
         TellsInAnothersName,
         TellsNoOutcome,
+        CountsNothingUnheard,
     }
     Outcome {
         JudgesAtTheHead,

@@ -28,10 +28,11 @@ struct State {
     queue: Arc<Semaphore>,
     mode: Mode,
     reporter: Reporter,
-    observer: Arc<dyn Observer>,
+    observer: Option<Arc<dyn Observer>>,
     clock: Clock,
     detected: AtomicU64,
     enforced: AtomicU64,
+    ended: AtomicU64,
     leaked: AtomicUsize,
     flaw: Flaw,
 }
@@ -45,7 +46,12 @@ pub(super) enum Place {
 }
 
 impl Gate {
-    pub(super) fn new(queue: usize, mode: Mode, observer: Arc<dyn Observer>, flaw: Flaw) -> Self {
+    pub(super) fn new(
+        queue: usize,
+        mode: Mode,
+        observer: Option<Arc<dyn Observer>>,
+        flaw: Flaw,
+    ) -> Self {
         let layer = match flaw {
             Flaw::TellsInAnothersName => LayerKind::Bulkhead,
             _ => KIND,
@@ -55,11 +61,12 @@ impl Gate {
             capacity: 1,
             queue: Arc::new(Semaphore::new(queue)),
             mode,
-            reporter: Reporter::new(layer, "gate".into(), vec![observer.clone()]),
+            reporter: Reporter::new(layer, "gate".into(), observer.iter().cloned().collect()),
             observer,
             clock: Clock::new(),
             detected: AtomicU64::new(0),
             enforced: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
             leaked: AtomicUsize::new(0),
             flaw,
         }))
@@ -82,6 +89,7 @@ impl Gate {
         Counted {
             detected: self.0.detected.load(Ordering::SeqCst),
             enforced: self.0.enforced.load(Ordering::SeqCst),
+            ended: self.0.ended.load(Ordering::SeqCst),
         }
     }
 
@@ -127,7 +135,15 @@ impl Gate {
         self.0.leaked.fetch_add(1, Ordering::SeqCst);
     }
 
+    /// Whether nobody listens to it.
+    pub(super) fn is_unheard(&self) -> bool {
+        self.0.observer.is_none()
+    }
+
     pub(super) fn tell(&self, verdict: Verdict, outcome: Option<Outcome>) {
+        if outcome.is_some() {
+            self.0.ended.fetch_add(1, Ordering::SeqCst);
+        }
         let now = self.0.clock.now();
         let call = Call {
             verdict,
@@ -205,6 +221,7 @@ impl Record {
             || (flaw == Flaw::TellsNothingWhenItsBodyIsDropped && cancelled && body)
             || (flaw == Flaw::TellsNothingWhenShadowedAndCancelled && cancelled && !admitted)
             || (flaw == Flaw::TellsNothingOfPanics && panics)
+            || (flaw == Flaw::CountsNothingUnheard && admitted && self.gate.is_unheard())
         {
             return;
         }
@@ -225,6 +242,7 @@ impl Record {
             Flaw::LeaksWhenNeverPolled => self.stage == Stage::Called,
             Flaw::LeaksWhenDroppedWaiting => self.stage == Stage::Waiting,
             Flaw::LeaksWhenDropped => self.stage == Stage::Running,
+            Flaw::LeaksUnheard => self.stage == Stage::Running && self.gate.is_unheard(),
             Flaw::LeaksInShadow => self.verdict != Verdict::Admitted && self.stage != Stage::Over,
             _ => false,
         }

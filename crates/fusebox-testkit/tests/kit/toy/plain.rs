@@ -38,7 +38,7 @@ impl PlainSubject for PlainToy {
     async fn fixture(
         &self,
         situation: Situation,
-        observer: Arc<dyn Observer>,
+        observer: Option<Arc<dyn Observer>>,
     ) -> Option<Fixture<PlainLayer>> {
         Some(fixture(situation, observer, self.0, PlainLayer))
     }

@@ -16,7 +16,7 @@ impl Subject for Toy {
     async fn fixture(
         &self,
         situation: Situation,
-        observer: Arc<dyn Observer>,
+        observer: Option<Arc<dyn Observer>>,
     ) -> Option<Fixture<ToyLayer>> {
         Some(fixture(situation, observer, self.0, ToyLayer::new))
     }
@@ -25,7 +25,7 @@ impl Subject for Toy {
 /// A layer around a gate in that situation; any toy is made so.
 pub(super) fn fixture<L>(
     situation: Situation,
-    observer: Arc<dyn Observer>,
+    observer: Option<Arc<dyn Observer>>,
     flaw: Flaw,
     layer: impl FnOnce(Gate) -> L,
 ) -> Fixture<L> {
