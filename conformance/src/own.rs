@@ -175,7 +175,11 @@ fn load(options: &Options<'_>) -> Result<Ruleset> {
         }
     }
     let Some(folder) = &options.from else {
-        return Ok(settings.core_with(Core::new().paranoia(level)).compile()?);
+        return Ok(settings
+            .core_with(Core::new().paranoia(level))
+            .compile()?
+            .rules()
+            .clone());
     };
     let mut files: Vec<_> = fs::read_dir(folder)
         .with_context(|| format!("cannot read {}", folder.display()))?
@@ -193,7 +197,7 @@ fn load(options: &Options<'_>) -> Result<Ruleset> {
     for file in files {
         settings = settings.file(file);
     }
-    Ok(settings.compile()?)
+    Ok(settings.compile()?.rules().clone())
 }
 
 #[derive(Debug)]

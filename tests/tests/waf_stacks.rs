@@ -4,6 +4,7 @@
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use axum::Router;
@@ -15,7 +16,7 @@ use fusebox_blackhole::{BlackholeConfig, JailConfig};
 use fusebox_core::{Outcome, Registration};
 use fusebox_http::identity::PeerAddr;
 use fusebox_stack_tests::{Server, until, within};
-use fusebox_waf::{OverLimit, Ruleset, RulesetBuilder};
+use fusebox_waf::{Compressed, OverLimit, Ruleset, RulesetBuilder};
 use http::{Response, StatusCode};
 use http_body_util::channel::{Channel, Sender};
 use http_body_util::{BodyExt, Empty, Full};
@@ -275,6 +276,64 @@ async fn rules_are_swapped_under_traffic_and_no_request_is_lost() {
     assert_eq!(before, 20);
     let told = rules.stats();
     assert_eq!((told.outcome(Outcome::Success), told.refused()), (20, 40));
+}
+
+/// Eight clients on two threads, and rules that change under them: one rule set refuses what its limits would let through, the other lets
+/// through what its limits refuse. Rules of one with limits of the other would answer 200.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rules_and_their_limits_are_swapped_as_one_under_concurrent_traffic() {
+    let shut =
+        r#"SecRule REQUEST_HEADERS:Content-Encoding "@streq br" "id:1,phase:1,deny,status:423""#;
+    let by_rule = settings().text("shut", shut).compressed(Compressed::Pass);
+    let by_limit = settings().compressed(Compressed::Refuse);
+    let rules = by_rule.clone().build().unwrap();
+    let (by_rule, by_limit) = (by_rule.compile().unwrap(), by_limit.compile().unwrap());
+    let url = repeater(&rules).await;
+    let (left, asked) = (Arc::new(AtomicUsize::new(8)), Arc::new(AtomicUsize::new(0)));
+    let mut clients = tokio::task::JoinSet::new();
+    for at in 0..8 {
+        let (url, left, asked) = (url.clone(), left.clone(), asked.clone());
+        let client = client(at % 2 == 0);
+        clients.spawn(async move {
+            let mut seen = [0_usize; 2];
+            // At least so many, and until both have been in force while this one asked.
+            while seen.iter().sum::<usize>() < 200 || seen.contains(&0) {
+                let mut request = asks(url.clone(), Some("q=red+shoes"));
+                let coding = http::HeaderValue::from_static("br");
+                request.headers_mut().insert("content-encoding", coding);
+                let answer = within(client.request(request)).await.unwrap();
+                asked.fetch_add(1, Ordering::SeqCst);
+                match answer.status().as_u16() {
+                    423 => seen[0] += 1,
+                    415 => seen[1] += 1,
+                    other => panic!("rules of one and limits of the other: {other}"),
+                }
+            }
+            left.fetch_sub(1, Ordering::SeqCst);
+        });
+    }
+    let mut swaps = 0_u64;
+    while left.load(Ordering::SeqCst) > 0 {
+        let next = if swaps.is_multiple_of(2) {
+            &by_limit
+        } else {
+            &by_rule
+        };
+        rules.swap(next.clone());
+        swaps += 1;
+        tokio::task::yield_now().await;
+    }
+    while let Some(client) = clients.join_next().await {
+        client.unwrap();
+    }
+    assert!(swaps > 10, "{swaps} swaps");
+    let told = rules.stats();
+    let asked = asked.load(Ordering::SeqCst) as u64;
+    assert_eq!(
+        (told.refused(), told.ended()),
+        (asked, 0),
+        "none is lost, none came through"
+    );
 }
 
 /// What a request carries about, to see whether it is still there.

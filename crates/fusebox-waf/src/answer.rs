@@ -2,12 +2,14 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fusebox_core::RejectionKind;
 use fusebox_http::{Judge, Judgement};
 use http::{Response, response};
 use http_body::{Body, SizeHint};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::InspectedBody;
 use crate::call::{Call, Refused};
@@ -26,6 +28,9 @@ pub(crate) struct Answer<B: Body> {
     shown: usize,
     pace: Pace,
     limit: (usize, OverLimit),
+    due: Instant,
+    /// Made when the body lets wait for the first time.
+    timer: Option<Pin<Box<Sleep>>>,
     judge: Judge,
     reads: bool,
 }
@@ -48,6 +53,7 @@ where
         response: Response<B>,
         call: Call,
         limit: (usize, OverLimit),
+        deadline: Duration,
         judge: Judge,
     ) -> Self {
         let (head, body) = response.into_parts();
@@ -64,6 +70,8 @@ where
             shown: 0,
             pace: Pace::default(),
             limit,
+            due: Instant::now() + deadline,
+            timer: None,
             judge,
             reads: true,
         }
@@ -74,6 +82,7 @@ where
         if self.reads {
             stop = ready!(self.read(cx));
             self.reads = false;
+            self.timer = None;
         }
         if stop.is_none()
             && let Some(exam) = self.rest.as_mut().and_then(|rest| rest.call.exam.as_mut())
@@ -115,6 +124,10 @@ where
 
     fn read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Stop>> {
         let (limit, over) = self.limit;
+        let cut = || {
+            let refuses = over == OverLimit::Refuse;
+            refuses.then(|| Stop::at_limit(RejectionKind::Withheld, 4))
+        };
         let Some(rest) = &mut self.rest else {
             return Poll::Ready(None);
         };
@@ -136,16 +149,19 @@ where
                 }
                 self.shown = self.shown.saturating_add(piece.len());
                 if self.shown > limit {
-                    let refuses = over == OverLimit::Refuse;
-                    let kind = RejectionKind::Withheld;
-                    return Poll::Ready(refuses.then(|| Stop::at_limit(kind, 4)));
+                    return Poll::Ready(cut());
                 }
                 continue;
             }
             let Tail::Open(body) = &mut rest.body else {
                 return Poll::Ready(None);
             };
-            let frame = ready!(Pin::as_mut(body).poll_frame(cx));
+            let Poll::Ready(frame) = Pin::as_mut(body).poll_frame(cx) else {
+                let due = self.due;
+                let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+                ready!(timer.as_mut().poll(cx));
+                return Poll::Ready(cut());
+            };
             let said = body.is_end_stream();
             match frame {
                 None => rest.body = Tail::Ended { said: false },

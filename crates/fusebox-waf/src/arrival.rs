@@ -145,7 +145,7 @@ where
         let (Some(rest), Some(exam)) = (&mut self.rest, &mut self.exam) else {
             return Poll::Ready(None);
         };
-        let limits = &self.shared.limits;
+        let limits = *exam.limits();
         loop {
             if self.pace.share().is_none() {
                 self.pace.rest(cx);

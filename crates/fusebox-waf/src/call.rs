@@ -58,7 +58,7 @@ impl Call {
     ) -> Option<Refused> {
         let (stop, enforced) = match (stop, &self.shared) {
             (Some(stop), Some(shared)) => {
-                let enforced = shared.mode.enforces_next();
+                let enforced = !exam.only_detects() && shared.mode.enforces_next();
                 (stop, enforced)
             }
             // Perhaps the rules only detect.
@@ -100,10 +100,7 @@ impl Call {
 
     /// The rules have decided about a request. Where its response is to be inspected too, the inspection goes on.
     pub(crate) fn settle_request(&mut self, exam: Exam, stop: Option<Stop>) -> Option<Refused> {
-        let looks_on = self
-            .shared
-            .as_ref()
-            .is_some_and(|shared| shared.limits.response.is_some());
+        let looks_on = exam.limits().response.is_some();
         if stop.is_none() && looks_on {
             self.exam = Some(Box::new(exam));
             return None;

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use fusebox_core::{Mode, Name, Observer, Registration};
 use fusebox_http::identity::IdentityResolver;
-use fusebox_seclang::{RulesetError, WorkBudget};
+use fusebox_seclang::{OverBudget, RulesetError, WorkBudget};
 
 use crate::core::{Core, CoreError};
 use crate::exclusion::Exclusion;
 use crate::incident::OnIncident;
-use crate::ruleset::Ruleset;
+use crate::ruleset::{CompiledRules, Ruleset};
 
 /// As much as the built-in rules look at, and more than forms and JSON of honest clients have.
 const USUAL_LIMIT: usize = 1 << 20;
@@ -26,8 +26,14 @@ const USUAL_GRACE: Duration = Duration::from_secs(5);
 /// Some hundred times what an ordinary request takes.
 const USUAL_BUDGET: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(3_600);
-/// What the engine's own bound allows for each byte of a body of the usual limit.
+/// Half of what proxies wait for the next bytes of an answer: the client gets ours, and not theirs.
+const USUAL_ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+/// What the work budget allows for each byte of a body of the limit.
 const WORK_FOR_A_BYTE: u64 = 64;
+/// Less does not reach through the rules for a request without a body.
+const LEAST_WORK: u64 = 64 << 10;
+/// An hour of computing; more is a mistake of units.
+const MOST_WORK: u64 = 1 << 40;
 
 /// What becomes of a body that is longer than the limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,11 +69,12 @@ pub enum Compressed {
     Pass,
 }
 
-/// What becomes of a request whose inspection takes longer than its [time budget](RulesetBuilder::time_budget).
+/// What becomes of a request whose inspection takes longer than its [time budget](RulesetBuilder::time_budget), or more work than its
+/// [work budget](RulesetBuilder::work_budget).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OverTime {
-    /// It is refused, with 503.
+    /// It is refused, with 503 (`Undecided`); a response, with 500 (`Withheld`).
     #[default]
     Refuse,
     /// The rules that are left are skipped. What the others have found counts: a request whose score has reached the threshold of the
@@ -98,6 +105,9 @@ pub struct RulesetBuilder {
     pub(crate) registration: Registration,
 }
 
+/// By which the refusal of the engine's own budget is known; no limit of a body has it.
+pub(crate) const OUT_OF_WORK: u16 = 503;
+
 /// How far requests and responses are looked at.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -109,8 +119,11 @@ pub(crate) struct Limits {
     pub(crate) grace: Duration,
     pub(crate) budget: Duration,
     pub(crate) over_time: OverTime,
+    /// `None`: by the limit of bodies.
+    pub(crate) work: Option<u64>,
     /// `None`: responses are not looked at.
     pub(crate) response: Option<(usize, OverLimit)>,
+    pub(crate) response_deadline: Duration,
     pub(crate) values: bool,
 }
 
@@ -157,7 +170,9 @@ impl RulesetBuilder {
                 grace: USUAL_GRACE,
                 budget: USUAL_BUDGET,
                 over_time: OverTime::default(),
+                work: None,
                 response: None,
+                response_deadline: USUAL_ANSWER_DEADLINE,
                 values: false,
             },
             clients: IdentityResolver::peer_only(),
@@ -239,21 +254,43 @@ impl RulesetBuilder {
     /// How long the inspection of one request may compute, waiting not counted, and what becomes of it then; 250 milliseconds
     /// and [`OverTime::Refuse`] unless set.
     ///
-    /// Looked at between slices of about a millisecond. Reading the body and phases 1 and 3 do not count. Apart from it the engine looks
-    /// at 64 times [the limit](Self::request_body) for one request, and 64 MiB in any case, counting each look of a rule at a value;
-    /// what needs more is refused with 413, whatever is set here.
+    /// Looked at between slices of about a millisecond. Reading the body and phases 1 and 3 do not count. What becomes of an inspection
+    /// that is out of its [work budget](Self::work_budget) is said here too.
     pub const fn time_budget(mut self, budget: Duration, over: OverTime) -> Self {
         self.limits.budget = budget;
         self.limits.over_time = over;
         self
     }
 
+    /// How many bytes may be looked at for one request and its response together, counting each look of a rule at a value; 64 KiB to
+    /// 1 TiB. Unless set, 64 times [the limit](Self::request_body) of bodies, and 64 MiB in any case: sixteen times what 100 KiB of JSON
+    /// take with the CRS.
+    ///
+    /// Time depends on the machine and on who else computes there; this does not, and is looked at before each value, in phases 1 and 3
+    /// as well. What becomes of a request that needs more is said with [`time_budget`](Self::time_budget).
+    pub const fn work_budget(mut self, bytes: u64) -> Self {
+        self.limits.work = Some(bytes);
+        self
+    }
+
     /// Also inspects responses (phases 3 and 4): their heads, and up to so many bytes of their bodies where the rules name the
     /// content type (`SecResponseBodyMimeType`). Off unless set.
     ///
-    /// A body under inspection is held until it is decided about. Event streams, gRPC, upgrades and compressed bodies are not.
+    /// A body under inspection is held until it is decided about. Event streams, gRPC, upgrades and compressed bodies are not. `over` is
+    /// what becomes of a longer body, and of one that is not complete by [the deadline](Self::response_deadline).
     pub const fn responses(mut self, limit: usize, over: OverLimit) -> Self {
         self.limits.response = Some((limit, over));
+        self
+    }
+
+    /// How long the body of a response may be held while it arrives, from its head on; 30 seconds unless set, which is half of what
+    /// proxies wait for an answer that has fallen silent.
+    ///
+    /// Then it is treated as one that is longer than [the limit](Self::responses): withheld, with 500; or, with
+    /// [`OverLimit::InspectFirstPart`], judged by what has come, and streamed from there on. A service that writes JSON or text bit by bit
+    /// for as long as a connection lasts wants a short one, and the latter.
+    pub const fn response_deadline(mut self, deadline: Duration) -> Self {
+        self.limits.response_deadline = deadline;
         self
     }
 
@@ -294,18 +331,23 @@ impl RulesetBuilder {
         self
     }
 
-    /// The rules alone, for [`Ruleset::swap`].
+    /// The rules with the limits that belong to them, for [`Ruleset::swap`].
     ///
     /// # Errors
     /// [`ConfigError`] if there are none, one does not compile, or a setting is out of range.
-    pub fn compile(&self) -> Result<fusebox_seclang::Ruleset, ConfigError> {
+    pub fn compile(&self) -> Result<CompiledRules, ConfigError> {
         self.check()?;
         // As much for each byte of a long body as for one of a usual one; the time budget is what bounds it.
-        let usual = WorkBudget::default();
-        let work = (self.limits.request as u64).saturating_mul(WORK_FOR_A_BYTE);
+        let usual = (self.limits.request as u64).saturating_mul(WORK_FOR_A_BYTE);
+        let usual = usual.max(WorkBudget::default().bytes);
         let mut builder = fusebox_seclang::Ruleset::builder().budget(WorkBudget {
-            bytes: usual.bytes.max(work),
-            ..usual
+            bytes: self.limits.work.unwrap_or(usual),
+            outcome: match self.limits.over_time {
+                OverTime::Refuse => OverBudget::Refuse {
+                    status: OUT_OF_WORK,
+                },
+                OverTime::Pass => OverBudget::Pass,
+            },
         });
         // What a `ctl` shall switch off has to come before it.
         for (at, exclusion) in self.exclusions.iter().enumerate() {
@@ -324,7 +366,8 @@ impl RulesetBuilder {
                 Source::File(path) => builder.file(path),
             };
         }
-        Ok(builder.text("fusebox/limits", &self.settings()).build()?)
+        let rules = builder.text("fusebox/limits", &self.settings()).build()?;
+        Ok(CompiledRules::new(rules, self.limits))
     }
 
     /// Makes the handle.
@@ -387,6 +430,16 @@ impl RulesetBuilder {
                 most: HIGHEST_RATIO.into(),
             });
         }
+        if let Some(work) = limits.work
+            && !(LEAST_WORK..=MOST_WORK).contains(&work)
+        {
+            return Err(ConfigError::OutOfRange {
+                field: "work_budget.bytes",
+                given: work,
+                least: LEAST_WORK,
+                most: MOST_WORK,
+            });
+        }
         if limits.rate == 0 {
             return Err(ConfigError::OutOfRange {
                 field: "body_rate.bytes_per_second",
@@ -399,6 +452,7 @@ impl RulesetBuilder {
             ("body_deadline", limits.deadline),
             ("body_rate.grace", limits.grace),
             ("time_budget.budget", limits.budget),
+            ("response_deadline", limits.response_deadline),
         ] {
             if given.is_zero() || given > LONGEST {
                 return Err(ConfigError::Unbounded {

@@ -13,11 +13,11 @@ use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Version};
 use http_body::Body;
 use tokio::time::Instant;
 
-use crate::config::{Compressed, OverLimit, OverTime};
+use crate::config::{Compressed, Limits, OUT_OF_WORK, OverLimit, OverTime};
 use crate::decode::{Coding, Decoder};
 use crate::incident::{Asked, Decision, Finding, Incident};
 use crate::pace::Pace;
-use crate::ruleset::Shared;
+use crate::ruleset::{Made, Shared};
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longer than any id in use; what is longer is not repeated.
@@ -64,6 +64,16 @@ impl Stop {
         }
     }
 
+    /// The inspection is out of its time, or its work.
+    const fn undecided(phase: u8) -> Self {
+        let kind = if phase >= ANSWER {
+            RejectionKind::Withheld
+        } else {
+            RejectionKind::Undecided
+        };
+        Self::at_limit(kind, phase)
+    }
+
     /// A body whose coding cannot be taken off.
     pub(crate) fn undecodable() -> Self {
         Self {
@@ -73,6 +83,13 @@ impl Stop {
     }
 
     fn of(interruption: &Interruption) -> Self {
+        let (rule_id, phase) = (interruption.rule_id(), interruption.phase());
+        let out_of_work = Action::Deny {
+            status: OUT_OF_WORK,
+        };
+        if rule_id == 0 && *interruption.action() == out_of_work {
+            return Self::undecided(phase);
+        }
         let (status, location) = match interruption.action() {
             Action::Deny { status } => (*status, None),
             // The value is refused if a client got a line end into it.
@@ -85,7 +102,6 @@ impl Stop {
         let status = StatusCode::from_u16(status).ok();
         // An informational answer would leave the client waiting.
         let status = status.filter(|status| !status.is_informational());
-        let (rule_id, phase) = (interruption.rule_id(), interruption.phase());
         Self {
             status: status.unwrap_or(StatusCode::FORBIDDEN),
             location,
@@ -124,6 +140,7 @@ pub(crate) enum Look {
 
 pub(crate) struct Exam {
     tx: Transaction,
+    made: Arc<Made>,
     shared: Arc<Shared>,
     brought_id: Option<HeaderValue>,
     /// Only where incidents may tell of it.
@@ -138,14 +155,15 @@ impl Exam {
         request: &Request<B>,
         now: Timestamp,
     ) -> (Self, Option<Stop>) {
-        let mut tx = shared.transaction(now);
+        let (mut tx, made) = shared.transaction(now);
         let client = show_head(&mut tx, shared, request);
         let stop = tx.end_request_headers().as_ref().map(Stop::of);
         let exam = Self {
             tx,
             shared: shared.clone(),
-            asked: (shared.limits.values && !shared.listeners.is_empty())
+            asked: (made.limits.values && !shared.listeners.is_empty())
                 .then(|| Box::new(Asked::by(request, client))),
+            made,
             brought_id: request.headers().get(REQUEST_ID).cloned(),
             spent: Duration::ZERO,
         };
@@ -154,7 +172,7 @@ impl Exam {
 
     /// Whether the body is to be read before the inner service sees the request.
     pub(crate) fn look<B: Body>(&self, request: &Request<B>, protocol: Protocol) -> Look {
-        let (limits, headers) = (&self.shared.limits, request.headers());
+        let (limits, headers) = (self.limits(), request.headers());
         // The streams of gRPC and of tunnels have no end to wait for.
         if request.body().is_end_stream()
             || protocol != Protocol::Http
@@ -183,9 +201,30 @@ impl Exam {
         self.tx.request_body(bytes).as_ref().map(Stop::of)
     }
 
+    /// What holds for this request.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.made.limits
+    }
+
+    /// Bytes that the rules have looked at so far.
+    pub(crate) fn work(&self) -> u64 {
+        self.tx.work()
+    }
+
+    /// Whether the rules only tell what they would refuse; then nothing of this layer's refuses either.
+    pub(crate) fn only_detects(&self) -> bool {
+        self.tx.only_detects()
+    }
+
     /// Phase 2, so much of it.
     pub(crate) fn request_slice(&mut self, work: u64) -> Step {
-        Self::step(self.tx.end_request_body_slice(work))
+        match Self::step(self.tx.end_request_body_slice(work)) {
+            // The rules that are left were skipped, the last one among them. What was found until then counts.
+            Step::Pass if self.tx.is_over_budget() && self.is_over_threshold() => {
+                Step::Stop(Stop::at_limit(RejectionKind::Forbidden, 2))
+            }
+            step => step,
+        }
     }
 
     fn step(slice: Slice) -> Step {
@@ -203,13 +242,10 @@ impl Exam {
         self.spent += start.elapsed();
         Pace::spend(self.tx.work() - before);
         match step {
-            Step::More if self.spent > self.shared.limits.budget => {
-                let over_time = self.shared.limits.over_time;
+            Step::More if self.spent > self.limits().budget => {
+                let over_time = self.limits().over_time;
                 match over_time {
-                    OverTime::Refuse if phase >= ANSWER => {
-                        Step::Stop(Stop::at_limit(RejectionKind::Withheld, phase))
-                    }
-                    OverTime::Refuse => Step::Stop(Stop::at_limit(RejectionKind::Undecided, phase)),
+                    OverTime::Refuse => Step::Stop(Stop::undecided(phase)),
                     // What was found until then counts.
                     OverTime::Pass if phase < ANSWER && self.is_over_threshold() => {
                         Step::Stop(Stop::at_limit(RejectionKind::Forbidden, phase))
@@ -264,7 +300,7 @@ impl Exam {
 
     /// How much of a response's body is looked at, and what becomes of a longer one.
     pub(crate) fn answer_limit(&self) -> Option<(usize, OverLimit)> {
-        self.shared.limits.response
+        self.limits().response
     }
 
     /// Shows the rules more of the response's body.
@@ -312,7 +348,7 @@ impl Exam {
         if self.shared.listeners.is_empty() && !traced {
             return Some(request_id);
         }
-        let values = self.shared.limits.values;
+        let values = self.limits().values;
         let findings: Vec<_> = self
             .tx
             .matches()

@@ -152,9 +152,9 @@ where
         && exam.looks_into_answer(&response)
         && let Some(limit) = exam.answer_limit()
     {
-        return Next::State(State::Answering(Box::new(Answer::new(
-            response, call, limit, judge,
-        ))));
+        let deadline = exam.limits().response_deadline;
+        let answer = Answer::new(response, call, limit, deadline, judge);
+        return Next::State(State::Answering(Box::new(answer)));
     }
     match call.settle_answer(stop, judge.dropped()) {
         Some(refused) => Next::State(State::Refused(Some(refused))),

@@ -65,7 +65,8 @@
 //!
 //! `Expect: 100-continue` is answered by the server when the body is first asked for, which is after the head was admitted.
 //!
-//! Responses are inspected on request: [`RulesetBuilder::responses`].
+//! Responses are inspected on request: [`RulesetBuilder::responses`]. One that is written slowly is held until
+//! [a deadline](RulesetBuilder::response_deadline).
 //!
 //! # What a refusal looks like
 //!
@@ -77,7 +78,7 @@
 //! | too slow | 408 | `TooSlow` |
 //! | a content coding that is not taken off | 415, malformed 400 | `Unsupported` |
 //! | a body that is not what its content type says | 400 | `Unsupported` |
-//! | [time budget](RulesetBuilder::time_budget) | 503 | `Undecided` |
+//! | [time budget](RulesetBuilder::time_budget) or [work budget](RulesetBuilder::work_budget) | 503 | `Undecided` |
 //!
 //! The body is a problem document (RFC 9457) with the id of the request, and nothing of the rule; a gRPC call gets the status that
 //! belongs to the kind, `PERMISSION_DENIED` for an attack. Only `Forbidden` says that somebody attacks, and is what a blackhole
@@ -109,7 +110,8 @@
 //! - What uploaded files contain: a part of a multipart body with a name of a file is one, whatever its field is called. A handler that
 //!   reads text from a field should refuse the field if it comes as a file.
 //! - A WebSocket's messages, a gRPC call's messages, trailers.
-//! - In shadow mode the inspection of a request ends with the first rule that would have refused it.
+//! - In shadow mode the inspection of a request ends with the first rule that would have refused it. With `SecRuleEngine DetectionOnly`
+//!   it goes on behind rules; limits of the layer (413, 415, 408, 503) refuse nothing then, and end it.
 //!
 //! # What is not there yet
 //!
@@ -154,5 +156,5 @@ pub use fusebox_seclang as seclang;
 pub use incident::{Asked, Decision, Finding, Incident, OnIncident};
 pub use inspected::InspectedBody;
 pub use layer::WafLayer;
-pub use ruleset::Ruleset;
+pub use ruleset::{CompiledRules, Ruleset};
 pub use service::Waf;

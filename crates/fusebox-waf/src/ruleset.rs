@@ -42,9 +42,44 @@ pub struct Ruleset {
     pub(crate) shared: Arc<Shared>,
 }
 
-pub(crate) struct Shared {
-    rules: ArcSwap<fusebox_seclang::Ruleset>,
+/// Rules with the limits that they were made with: what a [swap](Ruleset::swap) puts in force, as one. Made by
+/// [`RulesetBuilder::compile`]. Cheap to clone.
+#[derive(Clone)]
+pub struct CompiledRules {
+    made: Arc<Made>,
+}
+
+pub(crate) struct Made {
+    pub(crate) rules: fusebox_seclang::Ruleset,
     pub(crate) limits: Limits,
+}
+
+impl CompiledRules {
+    pub(crate) fn new(rules: fusebox_seclang::Ruleset, limits: Limits) -> Self {
+        Self {
+            made: Arc::new(Made { rules, limits }),
+        }
+    }
+
+    /// The rules alone, to run requests through the engine without a layer.
+    #[must_use]
+    pub fn rules(&self) -> &fusebox_seclang::Ruleset {
+        &self.made.rules
+    }
+}
+
+impl std::fmt::Debug for CompiledRules {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CompiledRules")
+            .field("rules", &self.made.rules.rules())
+            .field("limits", &self.made.limits)
+            .finish()
+    }
+}
+
+pub(crate) struct Shared {
+    /// A request keeps those that it began with, limits included.
+    in_force: ArcSwap<Made>,
     pub(crate) clients: IdentityResolver,
     pub(crate) listeners: Vec<Arc<dyn OnIncident>>,
     pub(crate) clock: Clock,
@@ -63,11 +98,10 @@ impl Ruleset {
         RulesetBuilder::new(name.into())
     }
 
-    pub(crate) fn new(settings: RulesetBuilder, rules: fusebox_seclang::Ruleset) -> Self {
+    pub(crate) fn new(settings: RulesetBuilder, rules: CompiledRules) -> Self {
         let handle = Self {
             shared: Arc::new(Shared {
-                rules: ArcSwap::from_pointee(rules),
-                limits: settings.limits,
+                in_force: ArcSwap::new(rules.made),
                 clients: settings.clients,
                 listeners: settings.listeners,
                 clock: Clock::new(),
@@ -92,15 +126,18 @@ impl Ruleset {
         WafLayer::new(self.clone())
     }
 
-    /// Puts other rules in force for every request from now on. Requests under inspection end with the rules they began with;
-    /// counts are kept, collections in memory (`initcol`) begin anew.
-    pub fn swap(&self, rules: fusebox_seclang::Ruleset) {
-        let before = self.shared.rules.swap(Arc::new(rules));
+    /// Puts other rules in force for every request from now on, with their limits. Requests under inspection end with the rules and
+    /// limits they began with; counts are kept, collections in memory (`initcol`) begin anew.
+    ///
+    /// What belongs to the handle stays as it is: name, mode, listeners, observers, clients.
+    pub fn swap(&self, rules: CompiledRules) {
+        let to = rules.made.rules.rules() as u64;
+        let before = self.shared.in_force.swap(rules.made);
         self.shared.swaps.fetch_add(1, Ordering::Relaxed);
         let change = Change::Limit {
             what: "rules",
-            from: before.rules() as u64,
-            to: self.shared.rules.load().rules() as u64,
+            from: before.rules.rules() as u64,
+            to,
         };
         let now = self.shared.clock.now();
         self.shared.reporter.report(now, EventKind::Change(change));
@@ -140,9 +177,11 @@ impl Ruleset {
 }
 
 impl Shared {
-    pub(crate) fn transaction(&self, now: Timestamp) -> fusebox_seclang::Transaction {
+    /// A transaction, and the rules and limits that hold for it.
+    pub(crate) fn transaction(&self, now: Timestamp) -> (fusebox_seclang::Transaction, Arc<Made>) {
         let time = self.wall.at(now, SystemTime::now);
-        self.rules.load().transaction(time)
+        let made = self.in_force.load_full();
+        (made.rules.transaction(time), made)
     }
 
     pub(crate) fn name(&self) -> &Name {
@@ -199,7 +238,10 @@ impl Live for Shared {
             self.reporter.policy().clone(),
             self.mode.get(),
         )
-        .with("rules", Value::Gauge(self.rules.load().rules() as u64))
+        .with(
+            "rules",
+            Value::Gauge(self.in_force.load().rules.rules() as u64),
+        )
         .with("swaps", Value::Count(self.swaps.load(Ordering::Relaxed)))
         .with("hits", Value::Text(hits.join("; ")));
         for (name, value) in self.reporter.stats(self.clock.now()).fields() {

@@ -12,7 +12,7 @@ use crate::call::Call;
 use crate::exam::{Exam, Look, Step};
 use crate::future::{How, ResponseFuture, State};
 use crate::layer::Custom;
-use crate::pace::{Pace, SHARE};
+use crate::pace::Pace;
 use crate::{InspectedBody, Ruleset};
 
 /// An HTTP service behind a firewall. See [`WafLayer`](crate::WafLayer).
@@ -49,6 +49,8 @@ where
         // The call exists before the inner service is called: a panic in there tells its end.
         let mut call = Call::begin(shared);
         let (mut exam, mut stop) = Exam::begin(shared, &request, call.started);
+        // A head of many fields costs what a short body does, and flood comes as heads: the share is for them as well.
+        Pace::spend(exam.work());
         if stop.is_none() {
             match exam.look(&request, how.asked.protocol) {
                 Look::Refuse(refused) => stop = Some(refused),
@@ -57,14 +59,21 @@ where
                     return self.call_later(request, how, call, exam, reads);
                 }
                 // By far the most: there is no body, and the rest of the rules are done within one slice.
-                Look::Past => match exam.request_slice(SHARE) {
-                    Step::Pass => {}
-                    Step::Stop(stopped) => stop = Some(stopped),
-                    Step::More => {
-                        Pace::spend(SHARE);
-                        return self.call_later(request, how, call, exam, Reads::Nothing);
+                Look::Past => {
+                    let before = exam.work();
+                    let step = match Pace::default().share() {
+                        Some(share) => exam.request_slice(share),
+                        None => Step::More,
+                    };
+                    Pace::spend(exam.work() - before);
+                    match step {
+                        Step::Pass => {}
+                        Step::Stop(stopped) => stop = Some(stopped),
+                        Step::More => {
+                            return self.call_later(request, how, call, exam, Reads::Nothing);
+                        }
                     }
-                },
+                }
             }
         }
         let state = match call.settle_request(exam, stop) {

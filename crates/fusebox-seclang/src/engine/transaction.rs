@@ -403,6 +403,14 @@ impl Transaction {
         self.told(stopped)
     }
 
+    /// Whether disruptive actions are only told from here on: `SecRuleEngine DetectionOnly`, or a `ctl:ruleEngine` that ran.
+    #[must_use]
+    pub fn only_detects(&self) -> bool {
+        self.state
+            .as_ref()
+            .is_some_and(|state| state.mode == EngineMode::DetectionOnly)
+    }
+
     /// The first disruptive action that would have been taken, in detection mode.
     #[must_use]
     pub fn detected(&self) -> Option<Interruption> {
