@@ -98,9 +98,22 @@ impl<St: QuotaStore> Call<St> {
         self.remember(|unusual| unusual.waited = Waited::Parked);
     }
 
-    /// It has waited this long for its turn.
-    pub(crate) fn waited(&mut self, waited: Duration) {
-        self.remember(|unusual| unusual.waited = Waited::Over(waited));
+    /// It has waited for its turn until now.
+    pub(crate) fn waited(&mut self, now: Timestamp) {
+        if let Some(live) = &mut self.0 {
+            let waited = now.since(live.started);
+            self.remember(|unusual| unusual.waited = Waited::Over(waited));
+        }
+    }
+
+    /// It came at that time already, and was held back until now.
+    pub(crate) fn began(&mut self, started: Timestamp, now: Timestamp) {
+        if let Some(live) = &mut self.0
+            && started < now
+        {
+            live.started = started;
+            self.waited(now);
+        }
     }
 
     /// What there is to do at its end, for somebody else to do.
@@ -108,9 +121,14 @@ impl<St: QuotaStore> Call<St> {
         Self(self.0.take())
     }
 
-    /// Somebody else tells of it.
-    pub(crate) fn forget(&mut self) {
-        self.0 = None;
+    /// When it came, unless it is over.
+    pub(crate) fn started(&self) -> Option<Timestamp> {
+        self.0.as_ref().map(|live| live.started)
+    }
+
+    /// Somebody else tells of it. When it came, unless it was over.
+    pub(crate) fn forget(&mut self) -> Option<Timestamp> {
+        self.0.take().map(|live| live.started)
     }
 
     fn remember(&mut self, what: impl FnOnce(&mut Unusual)) {

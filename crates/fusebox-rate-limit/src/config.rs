@@ -19,7 +19,7 @@ const DEFAULT_CAPACITY: usize = 100_000;
 /// More are a mistake of units: 16 GB of words.
 const MOST_CAPACITY: usize = 1_000_000_000;
 /// Nobody waits for a quota longer than this, so a longer wait is a mistake of units.
-const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
 
 /// How a policy counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -131,7 +131,8 @@ impl Policy {
     }
 
     /// Lets requests wait for their tokens, up to this long, rather than be refused: for clients that want
-    /// to stay within someone else's limit. Buckets only; zero unless set.
+    /// to stay within someone else's limit. Buckets only; zero unless set, and otherwise at least what it takes until
+    /// one more request is paid for.
     ///
     /// A request that is given up while it waits has spent its turn.
     pub const fn max_wait(mut self, wait: Duration) -> Self {
@@ -146,6 +147,13 @@ impl Policy {
             Algorithm::Shaper { .. } => u64::MAX,
             _ => self.quota.amount(),
         }
+    }
+
+    /// How long it takes until a request of that cost is paid for.
+    fn time_for(&self, cost: u64) -> Duration {
+        let product = self.quota.period().as_nanos().saturating_mul(cost.into());
+        let nanos = product / u128::from(self.quota.amount().max(1));
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
     fn accounts(&self, defaults: Layout) -> Result<Accounts, QuotaError> {
@@ -394,6 +402,14 @@ impl RateLimiterBuilder {
                 given: policy.max_wait,
             });
         }
+        let needed = policy.time_for(self.cost);
+        if waits && policy.max_wait < needed {
+            return Err(ConfigError::MaxWaitTooShort {
+                policy: name(),
+                given: policy.max_wait,
+                needed,
+            });
+        }
         Ok(())
     }
 }
@@ -456,6 +472,24 @@ pub enum ConfigError {
         /// What was given.
         given: Duration,
     },
+    /// Nobody would wait long enough for the next request to be paid for.
+    MaxWaitTooShort {
+        /// The policy.
+        policy: Name,
+        /// What was given.
+        given: Duration,
+        /// How long it takes at the policy's rate.
+        needed: Duration,
+    },
+    /// What a server may ask for, or how long anybody waits for it, is no time that makes sense.
+    Heed {
+        /// `longest` or `max_wait`.
+        field: &'static str,
+        /// What was given.
+        given: Duration,
+        /// The most it may be.
+        most: Duration,
+    },
 }
 
 impl fmt::Display for ConfigError {
@@ -486,6 +520,25 @@ impl fmt::Display for ConfigError {
                 "policy \"{policy}\": max_wait: {given:?} does not go with {algorithm:?} (buckets only, at most \
                  {LONGEST_WAIT:?}, and a shaper needs one)"
             ),
+            Self::MaxWaitTooShort {
+                policy,
+                given,
+                needed,
+            } => write!(
+                f,
+                "policy \"{policy}\": max_wait: one more request takes {needed:?} at this rate, got {given:?}"
+            ),
+            Self::Heed { field, given, most } => {
+                let above = if given.is_zero() {
+                    "above zero and "
+                } else {
+                    ""
+                };
+                write!(
+                    f,
+                    "heed: {field}: must be {above}at most {most:?}, got {given:?}"
+                )
+            }
         }
     }
 }
@@ -541,6 +594,10 @@ mod tests {
                     .algorithm(Algorithm::FixedWindow)
                     .max_wait(Duration::from_secs(1)),
                 "policy \"p\": max_wait: 1s does not go with FixedWindow",
+            ),
+            (
+                Policy::new("p", quota).max_wait(Duration::from_millis(299)),
+                "policy \"p\": max_wait: one more request takes 300ms at this rate, got 299ms",
             ),
             (
                 Policy::new("p", quota).capacity(0),

@@ -5,7 +5,6 @@ use std::hint::cold_path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use fusebox_core::{Outcome, Rejection};
@@ -13,18 +12,19 @@ use fusebox_http::{Asked, Classify, GrpcCode, GuardedBody, Protocol, Standard};
 use http::Response;
 use http_body::Body;
 use pin_project::pin_project;
-use tokio::time::{Instant, Sleep, sleep_until};
 use tower_service::Service;
 
 use crate::Tier;
 use crate::body::ResponseBody;
 use crate::call::Call;
 use crate::charge::Charge;
+use crate::headers::Standings;
 use crate::layer::Rules;
 use crate::limiter::RateLimiter;
 use crate::refusal;
-use crate::service::{Fate, Standings};
-use crate::store::{MemoryStore, QuotaStore};
+use crate::service::Fate;
+use crate::store::{Answer, MemoryStore, QuotaStore, StoreError, Verdict};
+use crate::waiting::{Waiting, Woken};
 
 /// The future of [`RateLimit`](crate::RateLimit): asks the store and waits for its turn if it must,
 /// then waits for the inner service.
@@ -49,7 +49,7 @@ where
 pub(crate) struct Rest<St> {
     pub(crate) limiter: RateLimiter<St>,
     pub(crate) rules: Arc<Rules>,
-    pub(crate) standings: Standings,
+    pub(crate) standings: Option<Standings>,
 }
 
 /// A refusal that is no answer yet.
@@ -63,8 +63,6 @@ pub(crate) struct Refused {
 pub(crate) struct Asking<S, R, St: QuotaStore> {
     pub(crate) later: St::Later,
     pub(crate) charge: Charge,
-    /// For how long it is held back whatever the answer.
-    pub(crate) held: Duration,
     pub(crate) next: Option<(S, R)>,
     /// Waits for its verdict: given up meanwhile, it is told as any other.
     pub(crate) call: Call<St>,
@@ -83,50 +81,72 @@ where
         call: Option<Call<St>>,
     },
     // Boxed, so that a call that need not wait carries neither a timer nor the request about.
-    Parked(Pin<Box<Parked<S, R, St>>>),
+    Waiting(Pin<Box<Waiting<S, R, St>>>),
     Asking(Box<Asking<S, R, St>>),
     // An answer already: to be made one later, it would have to take along what that needs.
     Refused(Option<Response<Bytes>>),
 }
 
-/// A call that waits for its turn.
-#[pin_project]
-pub(crate) struct Parked<S, R, St: QuotaStore> {
-    #[pin]
-    timer: Sleep,
-    wait: Duration,
-    next: Option<(Call<St>, S, R)>,
-}
-
-impl<S, R, St: QuotaStore> Parked<S, R, St> {
-    pub(crate) fn until(
-        start: Instant,
-        wait: Duration,
-        mut call: Call<St>,
+impl<St: QuotaStore> Rest<St> {
+    /// Asks for a call that was held back until now.
+    fn ask<S: Service<R>, R>(
+        &mut self,
+        charge: Charge,
+        call: Call<St>,
         inner: S,
         request: R,
-    ) -> Self {
-        call.parks();
-        Self {
-            timer: sleep_until(start),
-            wait,
-            next: Some((call, inner, request)),
+        protocol: Protocol,
+    ) -> Next<S, R, St> {
+        match self.limiter.shared.store.ask(&self.rules.question(&charge)) {
+            Answer::Now(verdict) => {
+                self.answered(charge, Ok(verdict), call, inner, request, protocol)
+            }
+            Answer::Later(later) => Next::State(State::Asking(Box::new(Asking {
+                later,
+                charge,
+                next: Some((inner, request)),
+                call,
+            }))),
         }
     }
-}
 
-impl<S, R, St: QuotaStore> Future for Parked<S, R, St> {
-    type Output = (Call<St>, S, R);
+    /// What becomes of a call that has waited for its verdict.
+    fn answered<S: Service<R>, R>(
+        &mut self,
+        charge: Charge,
+        mut verdict: Result<Verdict, StoreError>,
+        mut waited: Call<St>,
+        inner: S,
+        request: R,
+        protocol: Protocol,
+    ) -> Next<S, R, St> {
+        // Either the call that follows tells of it, or the refusal.
+        let started = waited.forget().unwrap_or(charge.at);
+        if let Ok(verdict) = &mut verdict {
+            let standings = verdict.standings.take();
+            self.standings = standings.map(|all| Standings::of(&charge, all));
+        }
+        match self.rules.fate(&self.limiter, charge, verdict) {
+            Fate::Call(mut call, wait) => {
+                call.began(started, charge.at);
+                // The server may have said something while the store was asked.
+                let now = self.limiter.shared.clock.now();
+                let heed = self.rules.heed();
+                let held = heed.is_some_and(|heed| !heed.rest(now).is_zero());
+                if wait.is_zero() && !held {
+                    return Next::State(State::begin(inner, request, call));
+                }
+                let next = (call, inner, request);
+                let waiting = Waiting::in_line(&self.limiter, charge, charge.at + wait, next);
+                Next::State(State::Waiting(Box::pin(waiting)))
+            }
+            Fate::Refused(refused) => Next::Answer(self.refuse(refused, protocol)),
+        }
+    }
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        ready!(this.timer.poll(cx));
-        this.next
-            .take()
-            .map_or(Poll::Pending, |(mut call, inner, request)| {
-                call.waited(*this.wait);
-                Poll::Ready((call, inner, request))
-            })
+    fn refuse(&self, refused: Refused, protocol: Protocol) -> Response<Bytes> {
+        let standings = self.standings.as_ref();
+        refuse(refused, protocol, &self.limiter, &self.rules, standings)
     }
 }
 
@@ -157,40 +177,33 @@ where
         rest: Option<&mut Rest<St>>,
     ) -> Poll<Next<S, R, St>> {
         Poll::Ready(match self.project() {
-            Doing::Parked(parked) => {
-                let (call, inner, request) = ready!(parked.as_mut().poll(cx));
-                Next::State(Self::begin(inner, request, call))
+            Doing::Waiting(waiting) => {
+                let Some(rest) = rest else {
+                    return Poll::Pending;
+                };
+                let mut waiting = waiting.as_mut();
+                loop {
+                    ready!(waiting.as_mut().poll(cx));
+                    break match waiting.as_mut().wake(&rest.limiter, &rest.rules) {
+                        Woken::TooEarly => continue,
+                        Woken::Begins(call, inner, request) => {
+                            Next::State(Self::begin(inner, request, call))
+                        }
+                        Woken::Asks(charge, call, inner, request) => {
+                            rest.ask(charge, call, inner, request, protocol)
+                        }
+                        Woken::Refused(refused) => Next::Answer(rest.refuse(refused, protocol)),
+                        Woken::Over => return Poll::Pending,
+                    };
+                }
             }
             Doing::Asking(asking) => {
-                let mut verdict = ready!(Pin::new(&mut asking.later).poll(cx));
+                let verdict = ready!(Pin::new(&mut asking.later).poll(cx));
                 let (Some((inner, request)), Some(rest)) = (asking.next.take(), rest) else {
                     return Poll::Pending;
                 };
-                let (charge, held) = (asking.charge, asking.held);
-                asking.call.forget();
-                if let Ok(verdict) = &mut verdict {
-                    let standings = verdict.standings.take();
-                    rest.standings = standings.map(|standings| (charge.tier, standings));
-                }
-                match rest.rules.fate(&rest.limiter, charge, verdict) {
-                    Fate::Call(call, wait) if wait.max(held).is_zero() => {
-                        Next::State(Self::begin(inner, request, call))
-                    }
-                    Fate::Call(call, wait) => {
-                        let wait = wait.max(held);
-                        let start = rest.limiter.shared.clock.instant(charge.at + wait);
-                        let parked = Parked::until(start, wait, call, inner, request);
-                        Next::State(Self::Parked(Box::pin(parked)))
-                    }
-                    Fate::Refused(refused) => {
-                        let Rest {
-                            limiter,
-                            rules,
-                            standings,
-                        } = rest;
-                        Next::Answer(refuse(refused, protocol, limiter, rules, standings))
-                    }
-                }
+                let call = asking.call.take();
+                rest.answered(asking.charge, verdict, call, inner, request, protocol)
             }
             Doing::Refused(answer) => match answer.take() {
                 Some(answer) => Next::Answer(answer),
@@ -291,7 +304,7 @@ fn answer<B: Body, St: QuotaStore>(
             rules,
             standings,
         } = rest;
-        tell(response.headers_mut(), limiter, rules, standings);
+        tell(response.headers_mut(), limiter, rules, standings.as_ref());
     }
     if call.is_followed() {
         let body = GuardedBody::wrap(response, asked, classify.cloned(), call.take());
@@ -310,7 +323,7 @@ pub(crate) fn refuse<St: QuotaStore>(
     protocol: Protocol,
     limiter: &RateLimiter<St>,
     rules: &Rules,
-    standings: &Standings,
+    standings: Option<&Standings>,
 ) -> Response<Bytes> {
     let special = rules.special.as_ref();
     let mut response = refusal::response(
@@ -331,10 +344,10 @@ fn tell<St>(
     headers: &mut http::HeaderMap,
     limiter: &RateLimiter<St>,
     rules: &Rules,
-    standings: &Standings,
+    standings: Option<&Standings>,
 ) {
-    if let Some((tier, standings)) = standings
-        && let Some(policies) = limiter.shared.tiers.get(tier.0)
+    if let Some(standings) = standings
+        && let Some(policies) = limiter.shared.tiers.get(standings.tier.0)
     {
         rules.telling.write(headers, policies, standings);
     }
@@ -344,7 +357,7 @@ impl<S: Service<R>, R, St: QuotaStore> std::fmt::Debug for ResponseFuture<S, R, 
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let state = match &self.state {
             State::Running { .. } => "running",
-            State::Parked(_) => "waiting",
+            State::Waiting(_) => "waiting",
             State::Asking(_) => "asking the store",
             State::Refused(_) => "refused",
         };

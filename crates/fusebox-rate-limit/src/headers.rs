@@ -11,8 +11,10 @@ use fusebox_core::Name;
 use fusebox_http::number;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::Tier;
+use crate::charge::{Charge, Charged};
 use crate::policies::Policies;
-use crate::store::{MOST_POLICIES, Standing};
+use crate::store::{Key, MOST_POLICIES, Standing};
 
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -29,8 +31,45 @@ pub enum QuotaHeaders {
     None,
     /// `RateLimit` and `RateLimit-Policy` as in `draft-ietf-httpapi-ratelimit-headers-11`.
     ///
-    /// A bucket is told as its burst, and as the time in which all of it comes back.
+    /// A bucket is told as its burst, and as the time in which all of it comes back. `t` is the time until all of it is
+    /// there again or the window ends; where nothing is left, the time until as much is there as this request costs: what
+    /// `Retry-After` says. Policies that do not count a request are not told of.
     Draft11,
+}
+
+/// How the policies of a request's tier stand.
+#[derive(Clone, Debug)]
+pub(crate) struct Standings {
+    pub(crate) tier: Tier,
+    /// The policies that do not count the request (bit 0 is the first) and have nothing to say of it.
+    uncounted: u8,
+    all: Box<[Standing; MOST_POLICIES]>,
+}
+
+impl Standings {
+    pub(crate) fn of(charge: &Charge, all: Box<[Standing; MOST_POLICIES]>) -> Self {
+        let uncounted = match &charge.to {
+            Charged::One(_) => 0,
+            Charged::Each(keys, policies) => {
+                let keys = keys.iter().take(*policies).enumerate();
+                keys.fold(0, |set, (policy, key)| {
+                    set | u8::from(*key == Key::UNCOUNTED) << policy
+                })
+            }
+        };
+        Self {
+            tier: charge.tier,
+            uncounted,
+            all,
+        }
+    }
+
+    /// What there is of each policy, of those that count the request.
+    fn counted<T>(&self, of: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
+        let counts = |policy: &usize| self.uncounted >> policy & 1 == 0;
+        let policies = of.take(MOST_POLICIES).enumerate();
+        policies.filter_map(move |(policy, of)| counts(&policy).then_some(of))
+    }
 }
 
 /// What is written into which answers.
@@ -56,20 +95,20 @@ impl Telling {
     }
 
     /// Adds the header fields.
-    pub(crate) fn write(
-        self,
-        headers: &mut HeaderMap,
-        policies: &Policies,
-        standings: &[Standing; MOST_POLICIES],
-    ) {
+    pub(crate) fn write(self, headers: &mut HeaderMap, policies: &Policies, standings: &Standings) {
         // Room for all at once, and no more: past six fields the map takes a block that is twice as large.
         headers.reserve(self.fields());
         if self.quotas == QuotaHeaders::Draft11 {
             // Appended, since an inner layer may have quotas of its own: both are lists.
-            if let Some(policy) = policies.field() {
+            let policy = match standings.uncounted {
+                0 => policies.field(),
+                _ => policy_field(standings.counted(policies.told())),
+            };
+            if let Some(policy) = policy {
                 headers.append(RATELIMIT_POLICY, policy);
             }
-            let limit = list(policies.names().zip(standings), |text, (name, standing)| {
+            let standing = policies.names().zip(&*standings.all);
+            let limit = list(standings.counted(standing), |text, (name, standing)| {
                 item(text, name, b";r=", standing.remaining);
                 digits(text, b";t=", seconds(standing.reset));
             });
@@ -98,11 +137,11 @@ pub(crate) fn policy_field<'p>(
 }
 
 /// The policy of which the smallest part is left.
-fn tightest(policies: &Policies, standings: &[Standing; MOST_POLICIES]) -> Option<(u64, Standing)> {
+fn tightest(policies: &Policies, standings: &Standings) -> Option<(u64, Standing)> {
     let quotas = policies.told().map(|(_, quota, _)| quota);
     // a / b < c / d, without dividing.
-    quotas
-        .zip(standings.iter().copied())
+    standings
+        .counted(quotas.zip(standings.all.iter().copied()))
         .min_by(|(b, a), (d, c)| {
             let left = u128::from(a.remaining) * u128::from(*d);
             left.cmp(&(u128::from(c.remaining) * u128::from(*b)))
@@ -175,8 +214,13 @@ mod tests {
                 reset: Duration::from_millis(*millis),
             };
         }
+        let standings = Standings {
+            tier: Tier(0),
+            uncounted: 0,
+            all: Box::new(all),
+        };
         let mut headers = HeaderMap::new();
-        telling.write(&mut headers, &policies, &all);
+        telling.write(&mut headers, &policies, &standings);
         headers
     }
 

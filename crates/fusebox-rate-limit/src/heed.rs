@@ -9,6 +9,12 @@ use fusebox_core::{
 use http::header::{DATE, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 
+use crate::ConfigError;
+use crate::config::LONGEST_WAIT;
+
+/// A month's quota is the longest there is; a server that says more is mistaken, and so is who believes it.
+const LONGEST_REST: Duration = Duration::from_secs(31 * 86_400);
+
 /// Until when a server wants to be left alone.
 #[derive(Debug)]
 pub(crate) struct Heed {
@@ -21,12 +27,21 @@ pub(crate) struct Heed {
 }
 
 impl Heed {
-    pub(crate) const fn new(longest: Duration, max_wait: Duration) -> Self {
-        Self {
+    pub(crate) fn new(longest: Duration, max_wait: Duration) -> Result<Self, ConfigError> {
+        let most_wait = longest.min(LONGEST_WAIT);
+        for (field, given, least, most) in [
+            ("longest", longest, Duration::from_nanos(1), LONGEST_REST),
+            ("max_wait", max_wait, Duration::ZERO, most_wait),
+        ] {
+            if given < least || given > most {
+                return Err(ConfigError::Heed { field, given, most });
+            }
+        }
+        Ok(Self {
             until: AtomicU64::new(0),
             longest,
             max_wait,
-        }
+        })
     }
 
     /// How long the server still wants to be left alone.
@@ -264,7 +279,7 @@ mod tests {
 
     #[test]
     fn nobody_is_left_alone_for_longer_than_was_agreed_or_sooner_than_was_asked() {
-        let heed = Heed::new(Duration::from_secs(60), Duration::ZERO);
+        let heed = Heed::new(Duration::from_secs(60), Duration::ZERO).unwrap();
         let headers = |seconds: &'static str| {
             HeaderMap::from_iter([(RETRY_AFTER, http::HeaderValue::from_static(seconds))])
         };
@@ -274,5 +289,28 @@ mod tests {
         heed.hear(StatusCode::TOO_MANY_REQUESTS, &headers("1"), now);
         assert_eq!(heed.rest(now), Duration::from_secs(60));
         assert_eq!(heed.rest(now + Duration::from_secs(61)), Duration::ZERO);
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_errors_that_name_the_field_and_the_limit() {
+        let secs = Duration::from_secs;
+        for (longest, max_wait, says) in [
+            (secs(0), secs(0), "heed: longest: must be above zero"),
+            (secs(40 * 86_400), secs(0), "heed: longest: must be at most"),
+            (
+                secs(60),
+                secs(61),
+                "heed: max_wait: must be at most 60s, got 61s",
+            ),
+            (
+                secs(86_400),
+                secs(7_200),
+                "heed: max_wait: must be at most 3600s, got 7200s",
+            ),
+        ] {
+            let error = Heed::new(longest, max_wait).unwrap_err().to_string();
+            assert!(error.starts_with(says), "{error}");
+        }
+        assert!(Heed::new(secs(60), secs(60)).is_ok());
     }
 }

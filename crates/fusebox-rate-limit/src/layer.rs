@@ -13,7 +13,7 @@ use crate::limiter::RateLimiter;
 use crate::policy::{CostOf, Exempts, Head, KeyBy, TierOf, WorthOf};
 use crate::service::RateLimit;
 use crate::store::{Key, MemoryStore, QuotaStore};
-use crate::{Ended, Tier};
+use crate::{ConfigError, Ended, Tier};
 
 /// Limits the rate of HTTP and gRPC requests. Made by [`RateLimiter::layer`].
 ///
@@ -215,12 +215,17 @@ impl<St> RateLimitLayer<St> {
     /// Holds back when the server behind says so, for clients: after a 429 or 503 with `Retry-After`, after a `RateLimit` field
     /// that says nothing is left, after a `grpc-retry-pushback-ms`.
     ///
-    /// Until then requests wait, if it takes no longer than `max_wait`, and are refused here otherwise, with the
-    /// time to come back. No server is heeded for longer than `longest`. All requests through the
+    /// Until then requests wait, if they will not have waited for longer than `max_wait` then, and are refused here
+    /// otherwise, with the time to come back. No server is heeded for longer than `longest`. All requests through the
     /// services of this layer are held, whatever their keys: give each server a layer of its own.
     ///
-    /// They all go on at that moment, those of one's own burst included, and do not ask again whether the server has
-    /// said something else meanwhile.
+    /// Whoever wakes looks whether the server has said something else meanwhile, and spends its quota only when it may
+    /// go on: what was held back goes on as fast as the quota lets it, not all at once. So a request may be refused for
+    /// its quota after it was held; a policy with a [`max_wait`](crate::Policy::max_wait) has it wait for its turn. In
+    /// shadow mode nobody is held.
+    ///
+    /// # Errors
+    /// [`ConfigError::Heed`] if `longest` is zero or over 31 days, or `max_wait` over an hour or longer than `longest`.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -232,13 +237,13 @@ impl<St> RateLimitLayer<St> {
     /// let layer = limiter
     ///     .layer()
     ///     .keyed_by(KeyBy::Shared)
-    ///     .heed(Duration::from_secs(300), Duration::from_secs(2));
+    ///     .heed(Duration::from_secs(300), Duration::from_secs(2))?;
     /// # let _ = layer;
     /// # Ok::<(), fusebox_rate_limit::ConfigError>(())
     /// ```
-    #[must_use]
-    pub fn heed(self, longest: Duration, max_wait: Duration) -> Self {
-        self.special(|special| special.heed = Some(Arc::new(Heed::new(longest, max_wait))))
+    pub fn heed(self, longest: Duration, max_wait: Duration) -> Result<Self, ConfigError> {
+        let heed = Arc::new(Heed::new(longest, max_wait)?);
+        Ok(self.special(|special| special.heed = Some(heed)))
     }
 
     /// Answers refusals with responses of one's own; unless set, with a problem document that names the violated

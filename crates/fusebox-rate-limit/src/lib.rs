@@ -94,6 +94,8 @@ mod refusal;
 #[cfg(feature = "layer")]
 mod service;
 pub mod store;
+#[cfg(feature = "layer")]
+mod waiting;
 
 #[cfg(feature = "layer")]
 pub use body::ResponseBody;

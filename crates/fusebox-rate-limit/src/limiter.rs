@@ -356,7 +356,7 @@ impl<St: QuotaStore> RateLimiter<St> {
                 decision: Decision::Admitted { wait },
                 ..
             }) => {
-                if !wait.is_zero() {
+                if !wait.is_zero() && shared.mode.enforces_next() {
                     tokio::time::sleep_until(shared.clock.instant(now + wait)).await;
                 }
                 Ok(())

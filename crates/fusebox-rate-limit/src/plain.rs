@@ -12,9 +12,9 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::call::Call;
-use crate::future::Parked;
 use crate::limiter::{Ask, RateLimiter};
 use crate::store::{Act, Decision, Key, MemoryStore};
+use crate::waiting::Parked;
 
 /// Says under which key a request counts, and at what price.
 type AskOf<R> = Arc<dyn Fn(&R) -> Ask<'static> + Send + Sync>;
@@ -112,7 +112,11 @@ where
             .store
             .decide(&shared.question(at, ask, Act::Spend, false));
         let (shadowed, wait) = match verdict.decision {
-            Decision::Admitted { wait } => (None, wait),
+            // To be made to wait is to be acted on.
+            Decision::Admitted { wait } if wait.is_zero() || shared.mode.enforces_next() => {
+                (None, wait)
+            }
+            Decision::Admitted { .. } => (None, Duration::ZERO),
             _ => {
                 let rejection = shared.rejection_of(ask.in_tier(), &verdict);
                 if shared.mode.enforces_next() {
@@ -135,10 +139,10 @@ where
                 call,
             }
         } else {
-            let start = shared.clock.instant(at + wait);
             let clone = self.inner.clone();
             let ready = std::mem::replace(&mut self.inner, clone);
-            State::Parked(Box::pin(Parked::until(start, wait, call, ready, request)))
+            let parked = Parked::until(&self.limiter, at + wait, (call, ready, request));
+            State::Parked(Box::pin(parked))
         };
         PlainFuture { state }
     }

@@ -14,13 +14,14 @@ use crate::Tier;
 use crate::body::ResponseBody;
 use crate::call::Call;
 use crate::charge::{Charge, Charged};
-use crate::future::{Asking, Parked, Refused, ResponseFuture, Rest, State, refuse};
+use crate::future::{Asking, Refused, ResponseFuture, Rest, State, refuse};
+use crate::headers::Standings;
+use crate::heed::Heed;
 use crate::layer::Rules;
 use crate::limiter::RateLimiter;
 use crate::policy::Head;
-use crate::store::{
-    Answer, Decision, MOST_POLICIES, MemoryStore, QuotaStore, Standing, StoreError, Verdict,
-};
+use crate::store::{Answer, Decision, MemoryStore, QuotaStore, StoreError, Verdict};
+use crate::waiting::Waiting;
 
 /// An HTTP service behind a rate limit. See [`RateLimitLayer`](crate::RateLimitLayer).
 pub struct RateLimit<S, St = MemoryStore> {
@@ -76,7 +77,7 @@ where
             Err(charge) => {
                 cold_path();
                 match charge {
-                    Some(charge) => self.call_charged(request, asked, charge, Duration::ZERO),
+                    Some(charge) => self.call_charged(request, asked, charge),
                     None => self.call_by_rules(request, asked),
                 }
             }
@@ -135,14 +136,13 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
             Ok(None) => return self.call_uncharged(request, asked, None),
             Err(at) => return self.call_uncharged(request, asked, Some(at)),
         };
-        if let Some(special) = &self.rules.special
-            && let Some(heed) = &special.heed
-            && !heed.rest(charge.at).is_zero()
-        {
+        if let Some(heed) = self.rules.heed() {
             let (rest, max_wait) = (heed.rest(charge.at), heed.max_wait);
-            return self.call_held(request, asked, charge, rest, max_wait);
+            if !rest.is_zero() {
+                return self.call_held(request, asked, charge, rest, max_wait);
+            }
         }
-        self.call_charged(request, asked, charge, Duration::ZERO)
+        self.call_charged(request, asked, charge)
     }
 
     /// A request that nobody is charged for: exempt, or nobody knows whom to charge.
@@ -160,7 +160,7 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
         match unidentified.map(|at| self.unidentified(at)) {
             None => self.begin(request, None, asked, None),
             Some(Fate::Call(call, _)) => self.begin(request, Some(call), asked, None),
-            Some(Fate::Refused(refused)) => self.refused(refused, asked, &None),
+            Some(Fate::Refused(refused)) => self.refused(refused, asked, None),
         }
     }
 
@@ -178,70 +178,65 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
     where
         S: Service<R> + Clone,
     {
-        if rest <= max_wait {
-            return self.call_charged(request, asked, charge, rest);
-        }
         let shared = &self.limiter.shared;
-        let kind = RejectionKind::QuotaExceeded;
         if !shared.mode.enforces_next() {
-            let call = Call::shadowed(shared.clone(), charge.at, Some(kind));
+            if rest <= max_wait {
+                return self.call_charged(request, asked, charge);
+            }
+            let kind = Some(RejectionKind::QuotaExceeded);
+            let call = Call::shadowed(shared.clone(), charge.at, kind);
             return self.begin(request, Some(call), asked, None);
         }
-        shared.tell_refusal(charge.at, kind, true, None, Duration::ZERO);
-        let rejection = shared.rejection(charge.tier, 0, kind);
-        let refused = Refused {
-            rejection: rejection.with_retry_after(rest),
-            violated: 0,
-            tier: charge.tier,
-        };
-        self.refused(refused, asked, &None)
+        if rest > max_wait {
+            let refused = self.limiter.left_alone(&charge, charge.at, rest);
+            return self.refused(refused, asked, None);
+        }
+        let next = (self.ready_one(), request);
+        let waiting = Waiting::held(&self.limiter, charge, rest, next);
+        self.future(State::Waiting(Box::pin(waiting)), asked, None)
     }
 
-    /// A request that waits, is refused, is to be settled, or whose answer tells of its quotas. It is held back in any
-    /// case for as long as `held`.
+    /// A request that waits, is refused, is to be settled, or whose answer tells of its quotas.
     #[inline(never)]
     fn call_charged<R>(
         &mut self,
         request: R,
         asked: Asked,
         charge: Charge,
-        held: Duration,
     ) -> ResponseFuture<S, R, St>
     where
         S: Service<R> + Clone,
     {
-        let mut standings = None;
         let answer = self.limiter.shared.store.ask(&self.rules.question(&charge));
-        let state = match answer {
+        match answer {
             Answer::Now(mut verdict) => {
-                let told = verdict.standings.take();
-                standings = told.map(|told| (charge.tier, told));
+                let standings = verdict.standings.take();
+                let standings = standings.map(|all| Standings::of(&charge, all));
                 match self.rules.fate(&self.limiter, charge, Ok(verdict)) {
-                    Fate::Call(call, wait) if wait.max(held).is_zero() => {
-                        return self.begin(request, Some(call), asked, standings);
+                    Fate::Call(call, wait) if wait.is_zero() => {
+                        self.begin(request, Some(call), asked, standings)
                     }
                     Fate::Call(call, wait) => {
-                        let wait = wait.max(held);
-                        let start = self.limiter.shared.clock.instant(charge.at + wait);
-                        let parked = Parked::until(start, wait, call, self.ready_one(), request);
-                        State::Parked(Box::pin(parked))
+                        let until = charge.at + wait;
+                        let next = (call, self.ready_one(), request);
+                        let waiting = Waiting::in_line(&self.limiter, charge, until, next);
+                        self.future(State::Waiting(Box::pin(waiting)), asked, standings)
                     }
-                    Fate::Refused(refused) => return self.refused(refused, asked, &standings),
+                    Fate::Refused(refused) => self.refused(refused, asked, standings.as_ref()),
                 }
             }
             Answer::Later(later) => {
                 let mut call = Call::admitted(self.limiter.shared.clone(), charge.at);
                 call.parks();
-                State::Asking(Box::new(Asking {
+                let asking = Asking {
                     later,
                     charge,
-                    held,
                     next: Some((self.ready_one(), request)),
                     call,
-                }))
+                };
+                self.future(State::Asking(Box::new(asking)), asked, None)
             }
-        };
-        self.future(state, asked, standings)
+        }
     }
 
     /// Calls the inner service now.
@@ -251,7 +246,7 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
         request: R,
         call: Option<Call<St>>,
         asked: Asked,
-        standings: Standings,
+        standings: Option<Standings>,
     ) -> ResponseFuture<S, R, St>
     where
         S: Service<R>,
@@ -267,7 +262,7 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
         &self,
         refused: Refused,
         asked: Asked,
-        standings: &Standings,
+        standings: Option<&Standings>,
     ) -> ResponseFuture<S, R, St>
     where
         S: Service<R>,
@@ -290,7 +285,7 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
         &self,
         state: State<S, R, St>,
         asked: Asked,
-        standings: Standings,
+        standings: Option<Standings>,
     ) -> ResponseFuture<S, R, St>
     where
         S: Service<R>,
@@ -341,7 +336,27 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
     }
 }
 
+impl<St: QuotaStore> RateLimiter<St> {
+    /// The refusal of a request to a server that wants to be left alone for longer than anybody waits here.
+    #[cold]
+    pub(crate) fn left_alone(&self, charge: &Charge, now: Timestamp, rest: Duration) -> Refused {
+        let (shared, kind) = (&self.shared, RejectionKind::QuotaExceeded);
+        shared.tell_refusal(now, kind, true, None, Duration::ZERO);
+        let rejection = shared.rejection(charge.tier, 0, kind);
+        Refused {
+            rejection: rejection.with_retry_after(rest),
+            violated: 0,
+            tier: charge.tier,
+        }
+    }
+}
+
 impl Rules {
+    /// What the server has said, if it is listened to.
+    pub(crate) fn heed(&self) -> Option<&Heed> {
+        self.special.as_deref()?.heed.as_deref()
+    }
+
     /// What a verdict means for a request.
     #[inline(always)]
     pub(crate) fn fate<St: QuotaStore>(
@@ -360,7 +375,9 @@ impl Rules {
             if let Some(special) = self.special.as_deref().filter(|special| special.settles) {
                 call.settles(charge, special.worth.clone());
             }
-            return Fate::Call(call, wait);
+            // To be made to wait is to be acted on.
+            let waits = !wait.is_zero() && shared.mode.enforces_next();
+            return Fate::Call(call, if waits { wait } else { Duration::ZERO });
         }
         self.denied(limiter, charge, verdict)
     }
@@ -395,9 +412,6 @@ impl Rules {
         })
     }
 }
-
-/// How the policies of a tier stand.
-pub(crate) type Standings = Option<(Tier, Box<[Standing; MOST_POLICIES]>)>;
 
 impl<S: Clone, St> Clone for RateLimit<S, St> {
     fn clone(&self) -> Self {

@@ -249,7 +249,11 @@ async fn a_request_is_held_as_long_as_the_server_says_wherever_the_quotas_are() 
     let remote = Remote::new(Gcra::meter(quota, Duration::ZERO).unwrap());
     let limiter = limiter(&remote, Policy::new("contract", quota), Mode::Enforce, None);
     let wait = Duration::from_secs(60);
-    let layer = limiter.layer().keyed_by(KeyBy::Shared).heed(wait, wait);
+    let layer = limiter
+        .layer()
+        .keyed_by(KeyBy::Shared)
+        .heed(wait, wait)
+        .unwrap();
     let service = layer.layer(service_fn(async |_: Request<()>| {
         let answer = Response::builder().status(503).header("retry-after", 30);
         Ok::<_, std::convert::Infallible>(answer.body(MockBody::empty()).unwrap())

@@ -211,7 +211,17 @@ impl Accounts {
         }
     }
 
-    fn standing(&self, at: &At<'_>) -> Standing {
+    /// How long until `cost` is there, or one if so much never is.
+    fn next(&self, at: &At<'_>, cost: u64) -> Option<Duration> {
+        let mut waits = [cost.max(1), 1].into_iter();
+        waits.find_map(|cost| match self.spend(at, cost, false) {
+            Said::Yes(wait) | Said::No(wait) => Some(wait).filter(|wait| *wait < Duration::MAX),
+            Said::NoPlace => None,
+        })
+    }
+
+    /// How much is left, and how long until all is there again.
+    fn left(&self, at: &At<'_>) -> Standing {
         let standing = match &self.0 {
             Kind::Bucket(rules, table) => {
                 let moment = rules.at(at.now);
@@ -414,7 +424,7 @@ impl MemoryStore {
             }
         };
         if question.detail {
-            verdict.standings = Some(Box::new(self.standings(tier, question)));
+            verdict.standings = Some(Box::new(self.standings(tier, question, &verdict)));
         }
         verdict
     }
@@ -488,10 +498,27 @@ impl MemoryStore {
         verdict
     }
 
-    fn standings(&self, tier: &[Accounts], question: &Question<'_>) -> [Standing; MOST_POLICIES] {
+    fn standings(
+        &self,
+        tier: &[Accounts],
+        question: &Question<'_>,
+        verdict: &Verdict,
+    ) -> [Standing; MOST_POLICIES] {
         let mut standings = [Standing::default(); MOST_POLICIES];
         for (policy, (standing, accounts)) in standings.iter_mut().zip(tier).enumerate() {
-            *standing = accounts.standing(&self.at(question, policy));
+            let at = self.at(question, policy);
+            *standing = accounts.left(&at);
+            if standing.remaining > 0 {
+                continue;
+            }
+            // Whoever has nothing left wants to know when to come back, not when all is there that there could be.
+            let known = match verdict.decision {
+                Decision::Refused { retry_after } if verdict.violated == 1 << policy => retry_after,
+                _ => None,
+            };
+            if let Some(wait) = known.or_else(|| accounts.next(&at, question.cost)) {
+                standing.reset = wait;
+            }
         }
         standings
     }

@@ -113,7 +113,8 @@ pub enum Decision {
 pub struct Standing {
     /// How much is left.
     pub remaining: u64,
-    /// How long until all is there again (buckets), or the window ends.
+    /// How long until all is there again (buckets), or the window ends. Where nothing is left, how long until what the
+    /// question costs is there, or one if so much never is: what `Retry-After` would say of this policy alone.
     pub reset: Duration,
 }
 
