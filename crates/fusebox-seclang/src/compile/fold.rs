@@ -11,8 +11,9 @@
 //! setup that chooses the paranoia level per request keeps its gates.
 //!
 //! Three things keep it exact. A rule that a `ctl:ruleRemove..` may have taken out is never certain to run. A gate whose rules are
-//! dropped must be removed by no `ctl` that leaves one of those rules in. A value is moved to the start only if no rule that stays
-//! could have seen the variable before it was set, or could have stopped the transaction before.
+//! dropped must be removed by no `ctl` that leaves one of those rules in. A value is moved to the start only from phase 1, which
+//! always runs, and only if no rule that stays could have seen the variable before it was set, or could have stopped the transaction
+//! before.
 
 use std::collections::HashMap;
 
@@ -226,7 +227,8 @@ impl Fold {
             .iter()
             .all(|(name, _)| !self.is_seen(name) && !self.is_written(name));
         // A jump under way may still pass this rule by.
-        let reached = self.certain && self.arrivals.is_empty();
+        // A later phase may not come at all: a body over its limit, a client that leaves, a response that nobody shows.
+        let reached = self.certain && self.arrivals.is_empty() && draft.phase == 1;
         if constant && silent && target.is_none() && reached && !removable && movable {
             for (name, known) in changes {
                 match &known {
@@ -263,7 +265,11 @@ impl Fold {
             let [first, second, ..] = draft.links.as_slice() else {
                 break;
             };
-            let plain = first.effects.is_empty() && !first.capture && !looks_back(second);
+            // A `SecAction` matches nothing of its own: behind it, what the first has matched is still to be named.
+            let plain = first.effects.is_empty()
+                && !first.capture
+                && second.operator.is_some()
+                && !looks_back(second);
             if *decision != Some(true) || !plain {
                 break;
             }
