@@ -13,7 +13,7 @@ use fusebox_core::{Name, sync::lock};
 use crate::{
     FeedConfig,
     engine::{FeedError, Listed, Network, Never, parse},
-    jail::records,
+    jail::care::records,
 };
 
 /// All lists, and what was last seen of each.

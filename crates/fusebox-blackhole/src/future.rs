@@ -8,12 +8,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use fusebox_http::{Asked, GuardedBody, identity::ClientIdentity};
+use fusebox_http::{Asked, GuardedBody};
 use http::Response;
 use http_body::Body;
 use pin_project::pin_project;
 
-use crate::{body::BlackholeBody, layer::Shared, record::Record};
+use crate::{body::BlackholeBody, caller::Suspect, layer::Shared, record::Record};
 
 /// The future of a [`Blackhole`](crate::Blackhole).
 ///
@@ -32,7 +32,8 @@ enum State<F, B: Body<Data = Bytes>> {
         #[pin]
         inner: F,
         asked: Asked,
-        client: Option<ClientIdentity>,
+        /// Whom the answer may be a strike against; none if the request was one.
+        suspect: Option<Suspect>,
         shared: Arc<Shared>,
         record: Option<Record>,
     },
@@ -43,7 +44,7 @@ impl<F, B: Body<Data = Bytes>> ResponseFuture<F, B> {
     pub(crate) const fn admitted(
         inner: F,
         asked: Asked,
-        client: Option<ClientIdentity>,
+        suspect: Option<Suspect>,
         shared: Arc<Shared>,
         record: Record,
     ) -> Self {
@@ -51,7 +52,7 @@ impl<F, B: Body<Data = Bytes>> ResponseFuture<F, B> {
             state: State::Admitted {
                 inner,
                 asked,
-                client,
+                suspect,
                 shared,
                 record: Some(record),
             },
@@ -79,7 +80,7 @@ where
             StateProject::Admitted {
                 inner,
                 asked,
-                client,
+                suspect,
                 shared,
                 record,
             } => {
@@ -88,12 +89,9 @@ where
                     return Poll::Pending;
                 };
                 Poll::Ready(match result {
-                    Ok(response) => {
-                        if let Some(cause) = shared.strikes.of_response(&response)
-                            && let Some(client) = client
-                        {
-                            // The call's own time would do for a quick one; a slow one's strike counts from now.
-                            shared.jail.strike(client, cause);
+                    Ok(mut response) => {
+                        if let Some(suspect) = suspect {
+                            shared.count(suspect, &mut response);
                         }
                         Ok(GuardedBody::wrap(response, *asked, None, record)
                             .map(BlackholeBody::inner))
@@ -109,6 +107,26 @@ where
                 // Polled again after it was ready, which is the caller's mistake and no reason to panic.
                 None => Poll::Pending,
             },
+        }
+    }
+}
+
+/// In the extensions of a response that is a strike: in which jail, by the address of what its handles share. Of two
+/// layers in a stack, with one jail, one has counted it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Counted(usize);
+
+impl Shared {
+    /// Counts a strike if the answer is one.
+    #[inline]
+    fn count<B>(&self, suspect: &Suspect, response: &mut Response<B>) {
+        let Some(cause) = self.strikes.of_response(response) else {
+            return;
+        };
+        let counted = Counted(self.jail.number());
+        if response.extensions_mut().insert(counted) != Some(counted) {
+            // The call's own time would do for a quick one; a slow one's strike counts from now.
+            self.strike(suspect, cause, self.jail.now());
         }
     }
 }

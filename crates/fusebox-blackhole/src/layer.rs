@@ -19,10 +19,14 @@ pub enum Action {
     ///
     /// That takes a [`Connection`](crate::Connection) in the request's extensions. Without one (another listener, a
     /// test) the client gets what [`Deny`](Self::Deny) gives it, and over HTTP/1 the word that the connection closes.
+    ///
+    /// A connection that is not the client's own stays open, with other people's requests on it: where the peer is one of
+    /// your proxies, or the client is not the peer, it is [`Deny`](Self::Deny).
     #[default]
     Drop,
     /// A response begins, and goes on and on: one byte now and then, within the [`TarpitBudget`]. Over budget, and for
-    /// `HEAD`, whose answer has no body, it is [`Drop`](Self::Drop).
+    /// `HEAD`, whose answer has no body, it is [`Drop`](Self::Drop); behind a proxy, whose connection would be kept as
+    /// well, [`Deny`](Self::Deny).
     Tarpit,
     /// 403, or gRPC `PERMISSION_DENIED`.
     Deny,
@@ -104,8 +108,9 @@ impl BlackholeConfig {
 
     /// How clients are told apart: the resolver of the other layers. The peer is the client, if it is not set.
     ///
-    /// A client that cannot be identified is let through: there is nobody to hold. The resolver's trusted proxies are
-    /// [protected](Jail::protect) when the layer is built: they can be jailed no more.
+    /// Whatever it says, a request is held if its address is, or the peer that it comes from: a header that makes another
+    /// client of it is no way out. The resolver's trusted proxies are [protected](Jail::protect) when the layer is built:
+    /// they can be jailed no more.
     pub fn identity(mut self, resolver: IdentityResolver) -> Self {
         self.identity = resolver;
         self
@@ -146,8 +151,21 @@ impl BlackholeConfig {
         self
     }
 
+    /// Whether strikes of a client that is known by a
+    /// [hashed header](fusebox_http::identity::IdentityConfig::hashed_header) are its address' as well. They are, if it is
+    /// not set: who invents a new API key for each request would otherwise never have two. A quota that is spent is the
+    /// key's alone.
+    ///
+    /// Not where many clients with keys share an address and the keys are checked further out.
+    pub const fn strike_addresses_too(mut self, too: bool) -> Self {
+        self.strikes.address_too = too;
+        self
+    }
+
     /// Which paths are strikes to ask for. A request that a browser was led to by somebody else's page
-    /// (`Sec-Fetch-Site: cross-site`) is none.
+    /// (`Sec-Fetch-Site: cross-site`) is none, however it ends.
+    ///
+    /// One request is one strike at most: what a trapped path is answered with counts no more.
     pub fn traps(mut self, traps: Traps) -> Self {
         self.strikes.traps = traps;
         self
@@ -186,6 +204,7 @@ impl BlackholeConfig {
             tarpit: Tarpit::new(self.tarpit),
             jail: self.jail,
             identity: self.identity,
+            peers: IdentityResolver::peer_only(),
             action: self.action,
             strikes: self.strikes,
             respond: self.respond,
@@ -216,6 +235,8 @@ pub struct BlackholeLayer(Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) jail: Jail,
     pub(crate) identity: IdentityResolver,
+    /// Finds the other end of a connection.
+    pub(crate) peers: IdentityResolver,
     pub(crate) action: Action,
     pub(crate) tarpit: Tarpit,
     pub(crate) strikes: Strikes,

@@ -70,14 +70,14 @@
 //! # What must be true of the deployment
 //!
 //! - Behind a proxy, accept and kernel see the proxy, which can never be jailed: only the layer acts, by the client
-//!   that the [resolver](BlackholeConfig::identity) finds. And what it then closes is **the proxy's connection**, with the
-//!   requests of others on it: use [`Action::Deny`] there.
-//! - Clients are told apart by address, or their keys are checked further out: who is known by a
-//!   [hashed header](fusebox_http::identity::IdentityConfig::hashed_header), or cannot be identified, is asked for by that
-//!   alone here, and no list and no ban of an address holds it. The listener still does.
-//! - Over HTTP/2 a tarpitted client that grants no window keeps its slot until its connection ends: set a limit on idle
-//!   connections.
-//! - Your proxies are known: to the resolver of the layer, or by [`JailConfig::trusted_proxies`].
+//!   that the [resolver](BlackholeConfig::identity) finds. There it denies, whatever the [`Action`]: the connection is the
+//!   proxy's, with the requests of others on it.
+//! - Your proxies are known: to the resolver of the layer, or by [`JailConfig::trusted_proxies`]. One that nobody has told of
+//!   is a client like any other: what is done through it is done by it, and it goes in.
+//! - Keys are checked further out, if clients are told apart by a
+//!   [hashed header](fusebox_http::identity::IdentityConfig::hashed_header): a key that anybody can invent is no more than
+//!   a name. Address and peer are judged besides it, and struck besides it
+//!   [unless told otherwise](BlackholeConfig::strike_addresses_too).
 //! - Something runs the [caretaker](Jail::caretaker), if there are lists or a file.
 //! - Without a [`Connection`] in the request, [`Action::Drop`] can close nothing: it denies, and over HTTP/1 asks for the
 //!   connection to be closed.
@@ -93,6 +93,8 @@
 
 #[cfg(feature = "http")]
 mod body;
+#[cfg(feature = "http")]
+mod caller;
 #[cfg(feature = "http")]
 mod config;
 #[cfg(feature = "http")]

@@ -9,18 +9,19 @@ use std::{
 
 use bytes::Bytes;
 use fusebox_core::{Call, LayerKind, Rejection, RejectionKind, Timestamp, Verdict};
-use fusebox_http::{
-    Asked,
-    identity::{ClientIdentity, PeerAddr},
-    refusal,
-};
+use fusebox_http::{Asked, refusal};
 use http::{HeaderValue, Method, Request, Response, Version, header::CONNECTION};
 use http_body::Body;
 use tower_service::Service;
 
 use crate::{
-    Action, Cause, Connection, body::BlackholeBody, engine::Struck, future::ResponseFuture,
-    layer::Shared, record::Record,
+    Action, Cause, Connection,
+    body::BlackholeBody,
+    caller::{Caller, Suspect},
+    future::ResponseFuture,
+    layer::Shared,
+    record::Record,
+    strikes::Trapped,
 };
 
 /// The service of a [`BlackholeLayer`](crate::BlackholeLayer).
@@ -54,8 +55,8 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let shared = &*self.shared;
         let now = shared.jail.now();
-        let client = shared.client(&mut request);
-        let held = client.is_some_and(|client| shared.holds(&client, &request, now));
+        let caller = Caller::of(&mut request, &shared.identity, &shared.peers);
+        let (held, suspect) = shared.judge(&caller, &request, now);
         let verdict = if held {
             let enforced = shared.jail.enforces_next();
             Verdict::Refused {
@@ -66,7 +67,7 @@ where
             Verdict::Admitted
         };
         if let Verdict::Refused { enforced: true, .. } = verdict {
-            return ResponseFuture::refused(shared.refuse(&request, verdict, now));
+            return ResponseFuture::refused(shared.refuse(&caller, &request, verdict, now));
         }
         let asked = Asked::by(&request);
         let record = Record::new(shared.jail.clone(), verdict, now);
@@ -74,7 +75,7 @@ where
         ResponseFuture::admitted(
             self.inner.call(request),
             asked,
-            client,
+            suspect,
             self.shared.clone(),
             record,
         )
@@ -82,35 +83,36 @@ where
 }
 
 impl Shared {
-    /// Who is asking; none if nobody can tell. Kept in the request for the layers further in.
+    /// Whether the caller is held, be it since this very request; and whom its answer may be a strike against, which it
+    /// is not if the request is one already.
     #[inline]
-    fn client<B>(&self, request: &mut Request<B>) -> Option<ClientIdentity> {
-        if request.extensions().get::<PeerAddr>().is_none()
-            && let Some(connection) = Connection::of(request.extensions())
-        {
-            let peer = PeerAddr(connection.peer());
-            request.extensions_mut().insert(peer);
+    fn judge<B>(
+        &self,
+        caller: &Caller,
+        request: &Request<B>,
+        now: Timestamp,
+    ) -> (bool, Option<Suspect>) {
+        let suspect = caller.suspect();
+        if caller.is_held(&self.jail, now) {
+            return (true, Some(suspect));
         }
-        self.identity.resolve_once(request).ok().flatten()
+        match self.strikes.trap(request) {
+            Trapped::No => (false, Some(suspect)),
+            Trapped::LedThere => (false, None),
+            Trapped::Caught => (self.strike(&suspect, Cause::Trap, now), None),
+        }
     }
 
-    /// Whether the client is held, be it since this very request.
-    #[inline]
-    fn holds<B>(&self, client: &ClientIdentity, request: &Request<B>, now: Timestamp) -> bool {
-        if self.jail.holds_client(client, now).is_some() {
-            return true;
-        }
-        self.strikes.trapped(request)
-            && matches!(
-                self.jail.strike_at(client, Cause::Trap, now),
-                Struck::Jailed { .. }
-            )
+    /// Counts a strike; true if it led in.
+    pub(crate) fn strike(&self, suspect: &Suspect, cause: Cause, now: Timestamp) -> bool {
+        suspect.strike(&self.jail, cause, self.strikes.address_too, now)
     }
 
-    /// What becomes of a request whose client is held.
+    /// What becomes of a request whose caller is held.
     #[cold]
     fn refuse<R, B>(
         &self,
+        caller: &Caller,
         request: &Request<R>,
         verdict: Verdict,
         now: Timestamp,
@@ -128,6 +130,9 @@ impl Shared {
             },
         );
         let connection = Connection::of(request.extensions());
+        if self.action == Action::Deny || !caller.is_alone(&self.jail, connection) {
+            return self.deny(request);
+        }
         // The answer to a `HEAD` has no body, so it would be over at once.
         if self.action == Action::Tarpit
             && request.method() != Method::HEAD
@@ -138,18 +143,16 @@ impl Shared {
             return response;
         }
         let mut response = self.deny(request);
-        if self.action != Action::Deny {
-            match connection {
-                // The response below is never sent. It is there because a service must answer, and so that a layer
-                // further out sees a refusal.
-                Some(connection) => connection.close(),
-                None if request.version() < Version::HTTP_2 => {
-                    response
-                        .headers_mut()
-                        .insert(CONNECTION, HeaderValue::from_static("close"));
-                }
-                None => {}
+        match connection {
+            // The response is never sent. It is there because a service must answer, and so that a layer further out
+            // sees a refusal.
+            Some(connection) => connection.close(),
+            None if request.version() < Version::HTTP_2 => {
+                response
+                    .headers_mut()
+                    .insert(CONNECTION, HeaderValue::from_static("close"));
             }
+            None => {}
         }
         response
     }

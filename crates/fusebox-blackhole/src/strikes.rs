@@ -15,6 +15,21 @@ pub(crate) struct Strikes {
     pub(crate) statuses: Vec<StatusCode>,
     pub(crate) grpc_codes: Vec<GrpcCode>,
     pub(crate) traps: Traps,
+    /// Whether what is counted against a credential counts against its address.
+    pub(crate) address_too: bool,
+}
+
+/// Whether a request is for a trapped path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trapped {
+    /// It is for another path.
+    No,
+    /// Somebody else's page has sent a browser there, as it says (Fetch Metadata, W3C): otherwise an image tag on a busy
+    /// page could have all its readers banned. Nothing about the request is a strike then: the 404 that it ends with, or
+    /// a firewall's refusal of the path, would ban them all the same.
+    LedThere,
+    /// It is for one, by its own will.
+    Caught,
 }
 
 impl Default for Strikes {
@@ -24,18 +39,22 @@ impl Default for Strikes {
             statuses: Vec::new(),
             grpc_codes: Vec::new(),
             traps: Traps::default(),
+            address_too: true,
         }
     }
 }
 
 impl Strikes {
-    /// Whether the request is for a path that only a scanner asks for, by its own will.
-    ///
-    /// A browser that somebody else's page sends there says so (Fetch Metadata, W3C): otherwise an image tag on a busy
-    /// page could have all its readers banned.
+    /// Whether the request is for a path that only a scanner asks for, and by its own will.
     #[inline]
-    pub(crate) fn trapped<B>(&self, request: &Request<B>) -> bool {
-        self.traps.catch(request.uri().path()) && !led_by_someone_else(request.headers())
+    pub(crate) fn trap<B>(&self, request: &Request<B>) -> Trapped {
+        if !self.traps.catch(request.uri().path()) {
+            Trapped::No
+        } else if led_by_someone_else(request.headers()) {
+            Trapped::LedThere
+        } else {
+            Trapped::Caught
+        }
     }
 
     /// Why the answer is a strike, if it is.
@@ -155,12 +174,17 @@ mod tests {
             if let Some(site) = site {
                 request = request.header("sec-fetch-site", site);
             }
-            strikes.trapped(&request.body(()).unwrap())
+            strikes.trap(&request.body(()).unwrap())
         };
-        assert!(trapped("/.env?x=1", None));
-        assert!(trapped("/.env", Some("none")));
-        assert!(trapped("/.env", Some("same-origin")));
-        assert!(!trapped("/.env", Some("cross-site")));
-        assert!(!trapped("/", None));
+        for (path, site, expected) in [
+            ("/.env?x=1", None, Trapped::Caught),
+            ("/.env", Some("none"), Trapped::Caught),
+            ("/.env", Some("same-origin"), Trapped::Caught),
+            ("/.env", Some("cross-site"), Trapped::LedThere),
+            ("/", None, Trapped::No),
+            ("/", Some("cross-site"), Trapped::No),
+        ] {
+            assert_eq!(trapped(path, site), expected, "{path} {site:?}");
+        }
     }
 }

@@ -3,15 +3,17 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex},
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
+use fusebox_core::sync::lock;
 use http_body::Frame;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
+    task::AbortHandle,
     time::{Instant, Sleep},
 };
 
@@ -143,12 +145,24 @@ impl Tarpit {
     pub(crate) fn enter(&self, connection: Option<Connection>) -> Option<Trickle> {
         let slot = self.slots.clone().try_acquire_owned().ok()?;
         let every = Duration::from_secs(1) / self.budget.bytes_per_second;
-        Some(Trickle {
-            _slot: slot,
-            every,
-            until: Instant::now() + self.budget.longest,
-            next: Box::pin(tokio::time::sleep(every)),
+        let until = Instant::now() + self.budget.longest;
+        let place = Arc::new(Place {
+            slot: Mutex::new(Some(slot)),
             connection,
+        });
+        let keeper = tokio::spawn({
+            let place = place.clone();
+            async move {
+                tokio::time::sleep_until(until).await;
+                place.end();
+            }
+        });
+        Some(Trickle {
+            place,
+            keeper: keeper.abort_handle(),
+            every,
+            until,
+            next: Box::pin(tokio::time::sleep(every)),
         })
     }
 
@@ -157,16 +171,38 @@ impl Tarpit {
     }
 }
 
-/// A body of one byte now and then, until its time is up. It then closes the connection, if it can.
+/// A place in the tarpit, given back once: when its time is up, or when its body is dropped.
+struct Place {
+    slot: Mutex<Option<OwnedSemaphorePermit>>,
+    connection: Option<Connection>,
+}
+
+impl Place {
+    /// Time is up. Not an orderly end where there is another: whoever waits for one may go on waiting.
+    fn end(&self) {
+        if let Some(connection) = &self.connection {
+            connection.close();
+        }
+        self.leave();
+    }
+
+    fn leave(&self) {
+        lock(&self.slot).take();
+    }
+}
+
+/// A body of one byte now and then, until its time is up. Then the connection is closed, if it can be.
 ///
-/// Whoever does not read has the server's buffers fill at the same rate: a few hundred bytes in all.
+/// Whoever does not read has the server's buffers fill at the same rate: a few hundred bytes in all. Over HTTP/2 a body is
+/// not even polled while the client grants no window. So the end is not the body's to notice: a task of its own keeps the
+/// time.
 pub(crate) struct Trickle {
-    _slot: OwnedSemaphorePermit,
+    place: Arc<Place>,
+    keeper: AbortHandle,
     every: Duration,
     until: Instant,
-    /// In a box, which is the one allocation of a place in the tarpit: a timer cannot be moved, and a body may be.
+    /// In a box: a timer cannot be moved, and a body may be.
     next: Pin<Box<Sleep>>,
-    connection: Option<Connection>,
 }
 
 impl Trickle {
@@ -177,14 +213,19 @@ impl Trickle {
         ready!(self.next.as_mut().poll(cx));
         let now = Instant::now();
         if now >= self.until {
-            // Not an orderly end: whoever waits for one may go on waiting.
-            if let Some(connection) = &self.connection {
-                connection.close();
-            }
+            // The keeper does it as well; which of them is first is the runtime's to say.
+            self.place.end();
             return Poll::Ready(None);
         }
         self.next.as_mut().reset((now + self.every).min(self.until));
         Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b" ")))))
+    }
+}
+
+impl Drop for Trickle {
+    fn drop(&mut self) {
+        self.keeper.abort();
+        self.place.leave();
     }
 }
 
@@ -212,9 +253,28 @@ mod tests {
         assert_eq!(bytes, 19);
         assert_eq!(start.elapsed(), Duration::from_secs(10));
         assert!(connection.is_closed());
-        assert_eq!(tarpit.used(), 1);
-        drop(trickle);
         assert_eq!(tarpit.used(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_never_asks_for_a_byte_has_its_place_no_longer_than_others() {
+        let budget = TarpitBudget::default()
+            .slots(1)
+            .longest(Duration::from_secs(10));
+        let tarpit = Tarpit::new(budget);
+        let connection = Connection::new(([192, 0, 2, 1], 1).into());
+        let never_polled = tarpit.enter(Some(connection.clone())).unwrap();
+        tokio::time::sleep(Duration::from_millis(9_990)).await;
+        assert!(!connection.is_closed());
+        assert_eq!(tarpit.used(), 1);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(connection.is_closed());
+        assert_eq!(tarpit.used(), 0);
+        let next = tarpit.enter(None).unwrap();
+        drop(never_polled);
+        assert_eq!(tarpit.used(), 1, "its place is the next one's by now");
+        drop(next);
+        assert_eq!(tarpit.used(), 0, "at once when the client goes away");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use fusebox_blackhole::{Action, BlackholeBody, BlackholeConfig, BlackholeLayer, Jail, JailConfig};
 use fusebox_core::{LayerKind, Mode, Observer, Registration};
 use fusebox_http::identity::PeerAddr;
-use fusebox_testkit::{Counted, Fixture, MockBody, Situation, Subject};
+use fusebox_testkit::{Check, Counted, Fixture, MockBody, Situation, Subject};
 use http::request::Parts;
 
 const PEER: [u8; 4] = [192, 0, 2, 7];
@@ -47,6 +47,12 @@ impl Subject for Held {
         )
     }
 
+    fn exempt(&self, check: Check) -> Option<&'static str> {
+        let lies = check == Check::Refusal && self.0 == Action::Tarpit;
+        // That it does not call the inner service is tested in `callers.rs`.
+        lies.then_some("what a tarpit answers looks like no refusal")
+    }
+
     fn prepare(&self, _: Situation, request: &mut Parts) {
         request
             .extensions
@@ -64,6 +70,7 @@ impl Drop for LetsOut {
 
 fusebox_testkit::contract! {
     mod denies: Held(Action::Deny);
+    mod tarpits: Held(Action::Tarpit);
     /// Without a connection that it could close.
     mod drops: Held(Action::Drop);
 }

@@ -1,7 +1,4 @@
 //! Connections that end without a word, on real sockets.
-//!
-//! Loopback can never be jailed. So each test's clients connect from an address of 127.0.0.0/8, and the listener calls
-//! them by the one in 192.0.2.0/24 with the same last byte.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,10 +8,11 @@
 )]
 #![cfg(feature = "axum")]
 
+mod stack;
+
 use std::{
     convert::Infallible,
     io,
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -22,163 +20,22 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, routing::get, serve::Listener};
-use bytes::Bytes;
+use axum::serve::Listener;
 use fusebox_blackhole::{
-    Action, BlackholeConfig, BlackholeLayer, BlackholeListener, Close, Connection, Gate,
-    GateConfig, Jail, JailConfig, TarpitBudget, Terms, Traps, with_connection,
+    Action, BlackholeConfig, BlackholeLayer, BlackholeListener, Close, Gate, GateConfig,
+    TarpitBudget, Traps, with_connection,
 };
-use fusebox_core::Registration;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::BodyExt;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpSocket, TcpStream},
-    sync::mpsc,
+    net::TcpListener,
 };
 
-const HOUR: Duration = Duration::from_secs(3_600);
-
-/// Generous: only spent when something is wrong.
-async fn soon<F: Future>(what: &str, future: F) -> F::Output {
-    let Ok(output) = tokio::time::timeout(Duration::from_secs(30), future).await else {
-        panic!("{what}: not within 30 seconds")
-    };
-    output
-}
-
-async fn until(what: &str, condition: impl Fn() -> bool) {
-    soon(what, async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await;
-}
-
-fn renamed(mut peer: SocketAddr) -> SocketAddr {
-    if let SocketAddr::V4(v4) = &mut peer {
-        let last = v4.ip().octets()[3];
-        v4.set_ip([192, 0, 2, last].into());
-    }
-    peer
-}
-
-/// A listener whose peers seem to come from the internet.
-struct Renaming(TcpListener);
-
-impl Listener for Renaming {
-    type Io = TcpStream;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
-        let (stream, peer) = Listener::accept(&mut self.0).await;
-        (stream, renamed(peer))
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
-    }
-}
-
-fn jail() -> Jail {
-    JailConfig::new("test")
-        .capacity(1_000)
-        .terms(Terms::default().max_strikes(1))
-        .registration(Registration::Unlisted)
-        .build()
-        .unwrap()
-}
-
-/// What the handlers of the service saw.
-#[derive(Clone)]
-struct Seen {
-    /// Requests of `/hang` that are in progress.
-    hanging: Arc<AtomicUsize>,
-    started: mpsc::UnboundedSender<()>,
-}
-
-struct Hanging(Arc<AtomicUsize>);
-
-impl Drop for Hanging {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-struct Server {
-    address: SocketAddr,
-    hanging: Arc<AtomicUsize>,
-    started: mpsc::UnboundedReceiver<()>,
-}
-
-fn router(layer: BlackholeLayer) -> (Router, Arc<AtomicUsize>, mpsc::UnboundedReceiver<()>) {
-    let (started, receiver) = mpsc::unbounded_channel();
-    let seen = Seen {
-        hanging: Arc::new(AtomicUsize::new(0)),
-        started,
-    };
-    let hanging = seen.hanging.clone();
-    let hang = async move || {
-        seen.hanging.fetch_add(1, Ordering::SeqCst);
-        let _hanging = Hanging(seen.hanging.clone());
-        let _ = seen.started.send(());
-        std::future::pending::<&str>().await
-    };
-    let app = Router::new()
-        .route("/", get(|| async { "hello" }))
-        .route("/hang", get(hang))
-        .layer(layer);
-    (app, hanging, receiver)
-}
-
-async fn serve(jail: &Jail, gate: GateConfig, config: BlackholeConfig) -> Server {
-    let _ = jail;
-    let layer = config
-        .traps(Traps::new(["/.env"]).unwrap())
-        .build()
-        .unwrap();
-    let (app, hanging, started) = router(layer);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let listener = BlackholeListener::new(Renaming(listener), gate.build().unwrap());
-    let app = app.into_make_service_with_connect_info::<Connection>();
-    tokio::spawn(async move { axum::serve(listener, app).await });
-    Server {
-        address,
-        hanging,
-        started,
-    }
-}
-
-/// Connects from 127.0.0.`last`.
-async fn connect(server: SocketAddr, last: u8) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket
-        .bind(SocketAddr::from(([127, 0, 0, last], 0)))
-        .unwrap();
-    soon("connecting", socket.connect(server)).await.unwrap()
-}
-
-const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: test\r\n\r\n";
-const TRAP: &[u8] = b"GET /.env HTTP/1.1\r\nhost: test\r\n\r\n";
-
-/// Reads one answer of `GET /`.
-async fn hello(stream: &mut TcpStream) {
-    let mut seen = Vec::new();
-    while !seen.ends_with(b"hello") {
-        let read = soon("an answer", stream.read_buf(&mut seen)).await.unwrap();
-        assert_ne!(read, 0, "{}", String::from_utf8_lossy(&seen));
-    }
-    assert!(seen.starts_with(b"HTTP/1.1 200 OK"));
-}
-
-/// Everything that comes until the connection ends, and how it ends.
-async fn rest(stream: &mut TcpStream) -> (Vec<u8>, io::Result<()>) {
-    let mut seen = Vec::new();
-    let end = soon("the end", stream.read_to_end(&mut seen)).await;
-    (seen, end.map(|_| ()))
-}
+use stack::{
+    Counting, GET, HOUR, Renaming, TRAP, connect, hello, http2, jail, renamed, request, rest,
+    router, serve, soon, until,
+};
 
 #[tokio::test]
 async fn an_http1_connection_is_dropped_without_a_byte_and_what_was_pipelined_behind_is_never_handled()
@@ -186,7 +43,6 @@ async fn an_http1_connection_is_dropped_without_a_byte_and_what_was_pipelined_be
     let jail = jail();
     for (last, close) in [(1, Close::Reset), (2, Close::Silent)] {
         let server = serve(
-            &jail,
             GateConfig::new(&jail).close(close),
             BlackholeConfig::new(&jail),
         )
@@ -212,7 +68,6 @@ async fn an_http1_connection_is_dropped_without_a_byte_and_what_was_pipelined_be
 async fn a_trap_that_is_pipelined_behind_others_ends_the_connection_too() {
     let jail = jail();
     let server = serve(
-        &jail,
         GateConfig::new(&jail).close(Close::Silent),
         BlackholeConfig::new(&jail),
     )
@@ -234,7 +89,6 @@ async fn a_condemned_peer_is_closed_before_it_can_say_anything() {
     jail.ban([192, 0, 2, 4].into(), HOUR).unwrap();
     for close in [Close::Reset, Close::Silent] {
         let server = serve(
-            &jail,
             GateConfig::new(&jail).close(close),
             BlackholeConfig::new(&jail),
         )
@@ -249,79 +103,16 @@ async fn a_condemned_peer_is_closed_before_it_can_say_anything() {
         hello(&mut innocent).await;
     }
     jail.unban([192, 0, 2, 4].into());
-    let server = serve(&jail, GateConfig::new(&jail), BlackholeConfig::new(&jail)).await;
+    let server = serve(GateConfig::new(&jail), BlackholeConfig::new(&jail)).await;
     let mut stream = connect(server.address, 4).await;
     stream.write_all(GET).await.unwrap();
     hello(&mut stream).await;
 }
 
-/// Counts what is read from it.
-#[derive(Debug)]
-struct Counting {
-    stream: TcpStream,
-    read: Arc<AtomicUsize>,
-}
-
-impl tokio::io::AsyncRead for Counting {
-    fn poll_read(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-        buf: &mut tokio::io::ReadBuf<'_>,
-    ) -> std::task::Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let polled = std::pin::Pin::new(&mut self.stream).poll_read(cx, buf);
-        self.read
-            .fetch_add(buf.filled().len() - before, Ordering::SeqCst);
-        polled
-    }
-}
-
-impl tokio::io::AsyncWrite for Counting {
-    fn poll_write(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-        buf: &[u8],
-    ) -> std::task::Poll<io::Result<usize>> {
-        std::pin::Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<io::Result<()>> {
-        std::pin::Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<io::Result<()>> {
-        std::pin::Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-type Sender = hyper::client::conn::http2::SendRequest<Empty<Bytes>>;
-
-async fn http2<Io>(io: Io) -> Sender
-where
-    Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
-{
-    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(io));
-    let (sender, connection) = soon("the handshake", handshake).await.unwrap();
-    tokio::spawn(connection);
-    sender
-}
-
-fn request(path: &str) -> http::Request<Empty<Bytes>> {
-    http::Request::get(format!("http://test{path}"))
-        .body(Empty::new())
-        .unwrap()
-}
-
 #[tokio::test]
 async fn an_http2_connection_is_dropped_with_all_its_streams_and_their_handlers_are_cancelled() {
     let jail = jail();
-    let mut server = serve(&jail, GateConfig::new(&jail), BlackholeConfig::new(&jail)).await;
+    let mut server = serve(GateConfig::new(&jail), BlackholeConfig::new(&jail)).await;
     let read = Arc::new(AtomicUsize::new(0));
     let counting = Counting {
         stream: connect(server.address, 6).await,
@@ -367,7 +158,7 @@ async fn an_http2_connection_is_dropped_with_all_its_streams_and_their_handlers_
 #[tokio::test]
 async fn requests_of_a_connection_that_was_open_before_the_ban_are_dropped() {
     let jail = jail();
-    let mut server = serve(&jail, GateConfig::new(&jail), BlackholeConfig::new(&jail)).await;
+    let mut server = serve(GateConfig::new(&jail), BlackholeConfig::new(&jail)).await;
     let mut sender = http2(connect(server.address, 7).await).await;
     let hanging = tokio::spawn(sender.send_request(request("/hang")));
     soon("the handler", server.started.recv()).await.unwrap();
@@ -389,7 +180,7 @@ async fn requests_of_a_connection_that_was_open_before_the_ban_are_dropped() {
 async fn who_is_denied_is_told_so_and_keeps_the_connection() {
     let jail = jail();
     let config = BlackholeConfig::new(&jail).action(Action::Deny);
-    let server = serve(&jail, GateConfig::new(&jail), config).await;
+    let server = serve(GateConfig::new(&jail), config).await;
     let mut sender = http2(connect(server.address, 8).await).await;
     for path in ["/.env", "/"] {
         let answer = soon("the answer", sender.send_request(request(path)))
@@ -435,7 +226,7 @@ async fn without_a_connection_to_drop_the_client_is_denied_and_the_connection_cl
 async fn a_client_has_no_more_connections_than_it_may_and_a_closed_one_makes_room() {
     let jail = jail();
     let gate = GateConfig::new(&jail).connections_per_client(2);
-    let server = serve(&jail, gate, BlackholeConfig::new(&jail)).await;
+    let server = serve(gate, BlackholeConfig::new(&jail)).await;
     let open = async |last| {
         let mut stream = connect(server.address, last).await;
         stream.write_all(GET).await.unwrap();
@@ -500,7 +291,7 @@ async fn a_tarpit_trickles_within_its_budget_and_drops_over_it() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     // The gate would turn them away: these were connected before they were jailed.
-    let gate = GateConfig::new(&self::jail()).build().unwrap();
+    let gate = GateConfig::new(&stack::jail()).build().unwrap();
     let listener = BlackholeListener::new(Renaming(listener), gate);
     tokio::spawn(async move { axum::serve(listener, with_connection(app)).await });
 

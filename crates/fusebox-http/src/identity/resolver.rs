@@ -152,6 +152,21 @@ impl IdentityResolver {
         Ok(found)
     }
 
+    /// Who is calling, by address alone: as if no header were [hashed](super::IdentityConfig::hashed_header).
+    ///
+    /// For what an address has to answer for whatever credential comes with the request, such as a ban. Finds it anew
+    /// and keeps nothing.
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve), except that [`OnMissing`] has no say.
+    pub fn resolve_address(
+        &self,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Result<ClientIdentity, IdentityError> {
+        self.settings.find_address(self.id, headers, extensions)
+    }
+
     /// The key that a client at this address has, for bans and look-ups by hand and for listeners that
     /// see no request. None for an address that no client can have (unspecified, multicast).
     #[must_use]
