@@ -39,7 +39,7 @@ use axum::body::Body;
 use axum::extract::ConnectInfo;
 use fusebox_core::Registration;
 use fusebox_http::identity::IdentityConfig;
-use fusebox_rate_limit::{Key, KeyBy, Overflow, Policy, Quota, QuotaHeaders, RateLimiter};
+use fusebox_rate_limit::{Key, KeyBy, Policy, Quota, QuotaHeaders, RateLimiter};
 use governor::DefaultKeyedRateLimiter;
 use http::{Request, Response, StatusCode};
 use tower_governor::GovernorLayer;
@@ -263,12 +263,10 @@ fn key(index: u32) -> Key {
 /// A limiter that has seen that many keys.
 fn filled(keys: u32) -> RateLimiter {
     let policy = Policy::new("burst", Quota::per_second(1).burst(PLENTY.into()));
-    let limiter = built(keys, [policy.overflow(Overflow::Refuse)]);
+    // One key in ten million finds no room, and shares: in a suite that fills several tables with a million that happens.
+    let limiter = built(keys, [policy]);
     for index in 0..keys {
-        assert!(
-            limiter.check(key(index)).is_ok(),
-            "there is plenty, and room"
-        );
+        assert!(limiter.check(key(index)).is_ok(), "there is plenty");
     }
     limiter
 }

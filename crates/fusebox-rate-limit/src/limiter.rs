@@ -183,13 +183,18 @@ impl RateLimiter {
     /// The refusal, with the time to come back.
     #[inline]
     pub fn check<'a>(&self, ask: impl Into<Ask<'a>>) -> Result<(), Rejection> {
-        let (ask, now) = (ask.into(), self.shared.clock.now());
-        if let Keys::One(key) = ask.keys {
-            let cost = ask.cost.unwrap_or(self.shared.cost);
-            if self.shared.store.spend_at_once(ask.tier.0, key, now, cost) {
-                return Ok(());
+        let ask = ask.into();
+        let shared = &*self.shared;
+        let clock = || shared.clock.now();
+        let now = if let Keys::One(key) = ask.keys {
+            let cost = ask.cost.unwrap_or(shared.cost);
+            match shared.store.spend_at_once(ask.tier.0, key, cost, clock) {
+                (_, true) => return Ok(()),
+                (now, false) => now,
             }
-        }
+        } else {
+            clock()
+        };
         self.take(ask, now).map(drop)
     }
 
@@ -219,7 +224,7 @@ impl RateLimiter {
         let shared = &*self.shared;
         let verdict = shared
             .store
-            .decide(&shared.question(now, ask, Act::Spend, false));
+            .consider(&shared.question(now, ask, Act::Spend, false));
         match verdict.decision {
             Decision::Admitted { wait } if wait.is_zero() => Ok(true),
             _ => shared.turn_away(ask, now, &verdict),

@@ -107,8 +107,10 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
             return Err(None);
         };
         let shared = &self.limiter.shared;
-        let (at, cost) = (shared.clock.now(), shared.cost);
-        if shared.store.spend_at_once(0, key, at, cost) {
+        let cost = shared.cost;
+        let clock = || shared.clock.now();
+        let (at, spent) = shared.store.spend_at_once(0, key, cost, clock);
+        if spent {
             Ok(Call::admitted(shared.clone(), at))
         } else {
             cold_path();

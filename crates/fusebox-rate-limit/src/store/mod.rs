@@ -168,12 +168,24 @@ pub trait QuotaStore: Send + Sync + 'static {
     /// Dropping the promise of an answer leaves open whether something was spent.
     fn ask(&self, question: &Question<'_>) -> Answer<Self::Later>;
 
-    /// Spends, if that is certain without a closer look, and says whether it did. What [`ask`](Self::ask) would
-    /// do with most questions, without putting a question and a verdict together; never, unless overridden.
+    /// Spends, if that is certain without a closer look, and says when it looked at the clock and whether it did. What
+    /// [`ask`](Self::ask) would do with most questions, without putting a question and a verdict together; nothing,
+    /// unless overridden.
+    ///
+    /// The clock is looked at once, whatever happens. A memory can fetch what it needs for the key meanwhile.
     #[inline]
-    fn spend_at_once(&self, tier: usize, key: Key, now: Timestamp, cost: u64) -> bool {
-        let _ = (tier, key, now, cost);
-        false
+    fn spend_at_once(
+        &self,
+        tier: usize,
+        key: Key,
+        cost: u64,
+        clock: impl FnOnce() -> Timestamp,
+    ) -> (Timestamp, bool)
+    where
+        Self: Sized,
+    {
+        let _ = (tier, key, cost);
+        (clock(), false)
     }
 
     /// Fields for the snapshot of the handle: how full it is, what it refused for lack of room.

@@ -127,6 +127,13 @@ pub(crate) struct Table {
     counters: [Counters; 8],
 }
 
+/// Where a key most likely is.
+#[derive(Clone, Copy)]
+pub(crate) struct Spot<'t> {
+    line: &'t Line,
+    hash: u64,
+}
+
 /// A word in one of a key's two lines.
 #[derive(Clone, Copy)]
 struct Place<'t> {
@@ -199,24 +206,42 @@ impl Table {
         active * every as u64
     }
 
-    /// As [`update`](Self::update) for the usual case, short enough to be compiled into whoever asks: the
-    /// key is in its first line, and there is a next state. Otherwise nothing has happened.
+    /// Where the key at `hash` most likely is. The processor is asked to fetch it, and not waited for.
     #[inline(always)]
-    pub(crate) fn advance(&self, hash: u64, next: impl Fn(u64) -> Option<u64>) -> bool {
-        let tag = tag(hash);
-        let Some((word, mut seen)) = self.line(hash).find(tag, way(hash)) else {
-            return false;
-        };
+    pub(crate) fn spot(&self, hash: u64) -> Spot<'_> {
+        let line = self.line(hash);
+        // A hint without any effect but time: what reads the clock waits for the loads before it, not for hints.
+        #[cfg(not(fusebox_loom))]
+        prefetch_index::prefetch_index(std::slice::from_ref(line), 0);
+        Spot { line, hash }
+    }
+
+    /// As [`update`](Self::update) for the usual case, short enough to be compiled into whoever asks: the
+    /// key is in that line. Whether there was a next state; `None` if the key is not there.
+    #[inline(always)]
+    pub(crate) fn advance(
+        &self,
+        spot: Spot<'_>,
+        next: impl Fn(u64) -> Option<u64>,
+    ) -> Option<bool> {
+        let tag = tag(spot.hash);
+        let (word, mut seen) = spot.line.find(tag, way(spot.hash))?;
         loop {
             let Some(state) = next(seen & STATE_MASK) else {
-                return false;
+                return Some(false);
             };
             match swap(word, seen, tag | state) {
-                Ok(_) => return true,
+                Ok(_) => return Some(true),
                 Err(now) if now ^ tag < CLAIM => seen = now,
-                Err(_) => return false,
+                Err(_) => return None,
             }
         }
+    }
+
+    /// Where it is if it is not there.
+    pub(crate) fn other_spot<'t>(&'t self, spot: Spot<'t>) -> Spot<'t> {
+        let line = self.other_line(spot.hash, spot.line);
+        Spot { line, ..spot }
     }
 
     /// Brings the state of the key at `hash` one step further.
