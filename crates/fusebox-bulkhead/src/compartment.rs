@@ -1,13 +1,15 @@
 use std::{sync::Arc, time::Duration};
 
-use fusebox_core::{CallError, Live, Mode, Name, Outcome, Rejection, RejectionKind};
+use fusebox_core::{
+    CallError, Change, EventKind, Live, Mode, Name, Outcome, Rejection, RejectionKind,
+};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
     CompartmentBuilder, CompartmentSnapshot, ConfigError, Slot,
     call::Call,
-    config::within,
-    engine::{Entry, MOST_SLOTS, Queue, Shares},
+    config::{QUEUE, QUEUE_PER_KEY, within},
+    engine::{Entry, MOST_SLOTS, Queue, QueueOrder, Shares},
     key::Key,
     seat::Seat,
     shared::{Admission, Shared},
@@ -253,9 +255,68 @@ impl Compartment {
             needs: "slots_per_key",
         })?;
         let to = within("slots_per_key", slots, MOST_SLOTS)?;
-        let from = shares.resize(to);
         let now = self.shared.clock.now();
+        let from = shares.resize(to, now);
         Ok(self.shared.resized("slots_per_key", from, to, now))
+    }
+
+    /// Changes the queue, as [`CompartmentBuilder::queue`] sets it, and returns its length and longest wait before. A
+    /// compartment that had none gets one.
+    ///
+    /// Those who wait keep their places, and may wait as long as they could when they came.
+    ///
+    /// # Errors
+    /// [`ConfigError`], as from the builder.
+    pub fn set_queue(
+        &self,
+        length: usize,
+        max_wait: Duration,
+    ) -> Result<(usize, Duration), ConfigError> {
+        let (length, max_wait) = QUEUE.checked(length, max_wait)?;
+        let before = self.shared.slots.change_queue(|queue| {
+            (queue.length, queue.max_wait) = (length, max_wait);
+        });
+        Ok(self.shared.requeued(&QUEUE, before, length, max_wait))
+    }
+
+    /// Changes the queue of each key, as [`CompartmentBuilder::queue_per_key`] sets it, and returns its length and longest
+    /// wait before. Otherwise as [`set_queue`](Self::set_queue).
+    ///
+    /// # Errors
+    /// [`ConfigError`], as from the builder.
+    pub fn set_queue_per_key(
+        &self,
+        length: usize,
+        max_wait: Duration,
+    ) -> Result<(usize, Duration), ConfigError> {
+        let shares = self.shared.shares.as_ref().ok_or(ConfigError::Without {
+            field: "set_queue_per_key",
+            needs: "slots_per_key",
+        })?;
+        let (length, max_wait) = QUEUE_PER_KEY.checked(length, max_wait)?;
+        let before = shares.change_queue(self.shared.clock.now(), |queue| {
+            (queue.length, queue.max_wait) = (length, max_wait);
+        });
+        Ok(self
+            .shared
+            .requeued(&QUEUE_PER_KEY, before, length, max_wait))
+    }
+
+    /// Changes who comes first, for those who wait as well, and returns who did.
+    #[expect(clippy::must_use_candidate, reason = "called for its effect")]
+    pub fn set_queue_order(&self, order: QueueOrder) -> QueueOrder {
+        let shared = &self.shared;
+        let now = shared.clock.now();
+        if let Some(shares) = &shared.shares {
+            shares.change_queue(now, |queue| queue.order = order);
+        }
+        let before = shared.slots.change_queue(|queue| queue.order = order).order;
+        if before != order {
+            let (what, from, to) = ("queue_order", before.as_str(), order.as_str());
+            let change = Change::Choice { what, from, to };
+            shared.reporter.report(now, EventKind::Change(change));
+        }
+        before
     }
 
     /// Lets nobody in any more, refuses those who wait, and waits for the calls in flight; then stops the
@@ -283,6 +344,9 @@ impl Compartment {
         // Before it is closed, so that no end can fall between the two.
         drained.as_mut().enable();
         self.shared.slots.close();
+        if let Some(shares) = &self.shared.shares {
+            shares.close(clock.now());
+        }
         self.shared.seats.give_back_all();
         if self.shared.slots.in_flight() > 0 {
             // Either way the number below is the answer.
@@ -309,23 +373,17 @@ impl Compartment {
 
     /// Lets a call in, into the line, or not at all, as one of its key's; `None` is nobody's.
     pub(crate) fn enter_as(&self, key: Option<Key>) -> Admission {
-        let share = match self.shared.share(key) {
-            Ok(share) => share,
-            Err(kind) => {
-                return match self.shared.refuse_or_shadow(kind) {
-                    Ok(call) => Admission::Admitted(call),
-                    Err(rejection) => Admission::Refused(rejection),
-                };
-            }
-        };
-        let admission = match self.enter() {
-            Some(call) => Admission::Admitted(call),
-            None => self.without_a_slot(),
-        };
-        match admission {
-            Admission::Admitted(call) => Admission::Admitted(call.holding(share)),
-            Admission::Queued(waiting) => Admission::Queued(waiting.holding(share)),
-            Admission::Refused(rejection) => Admission::Refused(rejection),
+        let shared = &self.shared;
+        match (key, &shared.shares) {
+            (Some(key), Some(shares)) => shared.enter_as(shares, key),
+            (Some(_), None) => match self.enter() {
+                Some(call) => Admission::Admitted(call),
+                None => self.without_a_slot(),
+            },
+            (None, _) => match shared.refuse_or_shadow(RejectionKind::Unidentified) {
+                Ok(call) => Admission::Admitted(call),
+                Err(rejection) => Admission::Refused(rejection),
+            },
         }
     }
 

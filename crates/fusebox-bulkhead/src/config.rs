@@ -43,6 +43,7 @@ pub struct CompartmentBuilder {
     queue: Option<(usize, Duration)>,
     order: Option<QueueOrder>,
     slots_per_key: Option<usize>,
+    queue_per_key: Option<(usize, Duration)>,
     max_keys: Option<usize>,
     threads: Option<usize>,
     nice: Option<i32>,
@@ -64,6 +65,7 @@ impl CompartmentBuilder {
             queue: None,
             order: None,
             slots_per_key: None,
+            queue_per_key: None,
             max_keys: None,
             threads: None,
             nice: None,
@@ -96,7 +98,7 @@ impl CompartmentBuilder {
         self
     }
 
-    /// Which waiting call gets the next free slot; [`QueueOrder::Fifo`] unless set.
+    /// Which waiting call gets the next free slot, in this queue and in those of the keys; [`QueueOrder::Fifo`] unless set.
     pub const fn queue_order(mut self, order: QueueOrder) -> Self {
         self.order = Some(order);
         self
@@ -111,6 +113,18 @@ impl CompartmentBuilder {
     /// are never more than slots and places in the queue, whatever clients send.
     pub const fn slots_per_key(mut self, slots: usize) -> Self {
         self.slots_per_key = Some(slots);
+        self
+    }
+
+    /// Lets up to `length` calls of each key wait, each for `max_wait` at most, when the key holds its share.
+    ///
+    /// Without it such a call is refused at once. A place in this queue is no part of the share: whoever waits here has
+    /// neither a slot nor a place in the compartment's own queue, and takes nothing from other keys. Who has got its share
+    /// and finds no slot then waits in the compartment's own [`queue`](Self::queue), if it has one, as long as everybody
+    /// else. The bounds are those of [`queue`](Self::queue). All keys together have at most `length` waiting calls for
+    /// each key that holds something, of which there are [`max_keys`](Self::max_keys) at most.
+    pub const fn queue_per_key(mut self, length: usize, max_wait: Duration) -> Self {
+        self.queue_per_key = Some((length, max_wait));
         self
     }
 
@@ -255,23 +269,28 @@ impl CompartmentBuilder {
 
     /// `all` is the number of slots and places in the queue.
     fn checked_shares(&self, all: u32) -> Result<Option<Shares>, ConfigError> {
-        match (self.slots_per_key, self.max_keys) {
-            (None, None) => Ok(None),
-            (None, Some(_)) => Err(ConfigError::Without {
-                field: "max_keys",
+        let Some(per_key) = self.slots_per_key else {
+            let orphan = if self.max_keys.is_some() {
+                "max_keys"
+            } else if self.queue_per_key.is_some() {
+                "queue_per_key"
+            } else {
+                return Ok(None);
+            };
+            return Err(ConfigError::Without {
+                field: orphan,
                 needs: "slots_per_key",
-            }),
-            (Some(per_key), max_keys) => {
-                let per_key = within("slots_per_key", per_key, all)?;
-                let max_keys = match max_keys {
-                    Some(keys) => within("max_keys", keys, u32::MAX)?,
-                    // Resized, it may hold more keys than now.
-                    None => MOST_SLOTS,
-                };
-                let max_keys = usize::try_from(max_keys).unwrap_or(usize::MAX);
-                Ok(Some(Shares::new(per_key, max_keys)))
-            }
-        }
+            });
+        };
+        let per_key = within("slots_per_key", per_key, all)?;
+        let queue = QUEUE_PER_KEY.optional(self.queue_per_key, self.order)?;
+        let max_keys = match self.max_keys {
+            Some(keys) => within("max_keys", keys, u32::MAX)?,
+            // Resized, it may hold more keys than now.
+            None => MOST_SLOTS,
+        };
+        let max_keys = usize::try_from(max_keys).unwrap_or(usize::MAX);
+        Ok(Some(Shares::new(per_key, queue, max_keys)))
     }
 
     fn checked_threads(&self) -> Result<Option<ThreadSettings>, ConfigError> {
@@ -322,27 +341,69 @@ impl CompartmentBuilder {
     }
 
     fn checked_queue(&self) -> Result<Queue, ConfigError> {
-        let Some((length, max_wait)) = self.queue else {
-            return match self.order {
-                None => Ok(Queue::NONE),
-                Some(_) => Err(ConfigError::Without {
-                    field: "queue_order",
-                    needs: "queue",
-                }),
-            };
-        };
-        let length = within("queue.length", length, MOST_SLOTS)?;
+        if self.order.is_some() && self.queue.is_none() && self.queue_per_key.is_none() {
+            return Err(ConfigError::Without {
+                field: "queue_order",
+                needs: "queue",
+            });
+        }
+        QUEUE.optional(self.queue, self.order)
+    }
+}
+
+/// What the settings of a queue are called.
+pub(crate) struct QueueNames {
+    pub(crate) length: &'static str,
+    pub(crate) max_wait: &'static str,
+    /// In changes, which are told as numbers.
+    pub(crate) max_wait_ns: &'static str,
+}
+
+/// The queue of the whole compartment.
+pub(crate) const QUEUE: QueueNames = QueueNames {
+    length: "queue.length",
+    max_wait: "queue.max_wait",
+    max_wait_ns: "queue.max_wait_ns",
+};
+
+/// The queue of each key.
+pub(crate) const QUEUE_PER_KEY: QueueNames = QueueNames {
+    length: "queue_per_key.length",
+    max_wait: "queue_per_key.max_wait",
+    max_wait_ns: "queue_per_key.max_wait_ns",
+};
+
+impl QueueNames {
+    /// A queue that is bounded in length and in time.
+    pub(crate) fn checked(
+        &self,
+        length: usize,
+        max_wait: Duration,
+    ) -> Result<(u32, Duration), ConfigError> {
+        let length = within(self.length, length, MOST_SLOTS)?;
         if max_wait.is_zero() || max_wait > LONGEST_WAIT {
             return Err(ConfigError::Unbounded {
-                field: "queue.max_wait",
+                field: self.max_wait,
                 given: max_wait,
                 most: LONGEST_WAIT,
             });
         }
+        Ok((length, max_wait))
+    }
+
+    fn optional(
+        &self,
+        given: Option<(usize, Duration)>,
+        order: Option<QueueOrder>,
+    ) -> Result<Queue, ConfigError> {
+        let (length, max_wait) = match given {
+            Some((length, max_wait)) => self.checked(length, max_wait)?,
+            None => (Queue::NONE.length, Queue::NONE.max_wait),
+        };
         Ok(Queue {
             length,
             max_wait,
-            order: self.order.unwrap_or_default(),
+            order: order.unwrap_or_default(),
         })
     }
 }
@@ -368,6 +429,7 @@ impl std::fmt::Debug for CompartmentBuilder {
             .field("queue", &self.queue)
             .field("order", &self.order)
             .field("slots_per_key", &self.slots_per_key)
+            .field("queue_per_key", &self.queue_per_key)
             .field("max_keys", &self.max_keys)
             .field("threads", &self.threads)
             .field("nice", &self.nice)
@@ -553,6 +615,19 @@ mod tests {
         assert_eq!(
             wrong(builder().slots(3).slots_per_key(1).max_keys(0)),
             "max_keys: must be between 1 and 4294967295, got 0"
+        );
+        assert_eq!(
+            wrong(builder().slots(3).queue_per_key(1, Duration::from_secs(1))),
+            "queue_per_key: means nothing unless slots_per_key is set"
+        );
+        assert_eq!(
+            wrong(
+                builder()
+                    .slots(3)
+                    .slots_per_key(1)
+                    .queue_per_key(1, Duration::ZERO)
+            ),
+            "queue_per_key.max_wait: must be a time bound above 0 and at most 3600s, got 0ns"
         );
         let queued = builder().slots(3).queue(2, Duration::from_secs(1));
         assert!(queued.slots_per_key(5).build().is_ok());

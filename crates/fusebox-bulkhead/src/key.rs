@@ -1,9 +1,15 @@
 use std::{
     hash::{BuildHasher, Hash, RandomState},
     sync::{Arc, LazyLock},
+    task::Waker,
 };
 
-use crate::shared::Shared;
+use fusebox_core::Timestamp;
+
+use crate::{
+    engine::{Part, Place, Waited},
+    shared::Shared,
+};
 
 /// Whose request it is: a tenant, a client, a partner.
 ///
@@ -85,26 +91,77 @@ impl<R, F: Fn(&R) -> Option<Key>> KeyOf<R> for F {
 /// One of what a key may hold, given back when it is dropped.
 pub(crate) struct Share {
     shared: Arc<Shared>,
-    key: Key,
+    /// `None` once it is given back.
+    part: Option<Part>,
 }
 
 impl Share {
-    /// `shared` has counted it already.
-    pub(crate) const fn new(shared: Arc<Shared>, key: Key) -> Self {
-        Self { shared, key }
+    pub(crate) const fn new(shared: Arc<Shared>, part: Part) -> Self {
+        let part = Some(part);
+        Self { shared, part }
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        if let Some(shares) = &self.shared.shares {
-            shares.leave(self.key.bits());
+        if let (Some(shares), Some(part)) = (&self.shared.shares, self.part.take()) {
+            shares.leave(part, || self.shared.clock.now());
         }
     }
 }
 
 impl std::fmt::Debug for Share {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Share").field(&self.key).finish()
+        f.write_str("Share(..)")
+    }
+}
+
+/// A place in the line of a key, left when it is dropped.
+pub(crate) struct KeyLine {
+    shared: Arc<Shared>,
+    /// `None` once it has become a share, or nothing.
+    part: Option<Part>,
+    place: Option<Place>,
+}
+
+impl KeyLine {
+    pub(crate) const fn new(shared: Arc<Shared>, part: Part, place: Place) -> Self {
+        Self {
+            shared,
+            part: Some(part),
+            place: Some(place),
+        }
+    }
+
+    /// Until when it may wait.
+    pub(crate) fn deadline(&self) -> Timestamp {
+        self.place.as_ref().map_or(Timestamp::MAX, Place::deadline)
+    }
+
+    pub(crate) fn poll_turn(&mut self, now: Timestamp, waker: &Waker) -> Waited {
+        match &self.part {
+            Some(part) => part.poll_turn(&mut self.place, now, waker),
+            None => Waited::Expired,
+        }
+    }
+
+    /// What it was in line for, after it was admitted.
+    pub(crate) fn into_share(mut self) -> Share {
+        Share {
+            shared: self.shared.clone(),
+            part: self.part.take(),
+        }
+    }
+}
+
+impl Drop for KeyLine {
+    fn drop(&mut self) {
+        let (Some(shares), Some(part)) = (&self.shared.shares, self.part.take()) else {
+            return;
+        };
+        match self.place.take() {
+            Some(place) => shares.abandon(part, place, self.shared.clock.now()),
+            None => shares.forget(part),
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Bulkheads: what one kind of traffic may use, so that it cannot sink the others.
 //!
 //! A [`Compartment`] is everything a kind of traffic has: slots for calls in flight, a bounded queue in
-//! front of them, threads of its own if it computes, a share for each tenant. A layer puts services into
+//! front of them, threads of its own if it computes, a share for each tenant, with a queue of its own. A layer puts services into
 //! it. What does not fit is refused at once, or waits for a bounded time; the other compartments do not
 //! notice.
 //!
@@ -56,6 +56,7 @@
 //! | handlers block | [`threads`](CompartmentBuilder::threads) and `tokio::task::spawn_blocking` in them, or [`Compartment::run_blocking`] |
 //! | a dependency bears only so many connections | `Compartment::connection_layer` (feature `connections`) |
 //! | one tenant takes all slots | [`slots_per_key`](CompartmentBuilder::slots_per_key) |
+//! | and its short bursts are refused | [`queue_per_key`](CompartmentBuilder::queue_per_key) |
 //! | you do not know yet how many slots | [`mode`](CompartmentBuilder::mode): shadow, then a percentage |
 //!
 //! # What it does not do
@@ -87,7 +88,8 @@
 //! [`time_every_call`](CompartmentBuilder::time_every_call).
 //!
 //! That is so without a key and without threads. A key takes one of sixteen locks, which its shard of the keys
-//! shares, on the way in and again on the way out, and allocates what the call holds of it. Threads allocate
+//! shares, on the way in and again on the way out, and allocates what the call holds of it, and slots for a key that
+//! held nothing. Threads allocate
 //! a task for each call and buffers for its body, and wake another thread. A call that waits takes the lock
 //! of the line.
 //!

@@ -5,15 +5,18 @@ use std::{
 
 use fusebox_core::{
     Call as Told, Change, EventKind, LayerKind, Live, Mode, ModeCell, Name, Outcome, Rejection,
-    RejectionKind, Reporter, Snapshot, Timestamp, Verdict, stats::Begun, time::Clock,
+    RejectionKind, Reporter, Snapshot, Timestamp, Verdict,
+    stats::Begun,
+    time::{Clock, nanos},
 };
 use tokio::sync::Notify;
 
 use crate::{
     CompartmentBuilder, CompartmentSnapshot, KeysSnapshot,
     call::Call,
+    config::QueueNames,
     engine::{Entry, NoShare, Queue, Shares, Slots},
-    key::{Key, Share},
+    key::{Key, KeyLine, Share},
     seat::Seats,
     threads::Threads,
     waiting::Waiting,
@@ -92,12 +95,34 @@ impl Shared {
 
     /// Tells that a limit was changed, if it was, and returns what it was.
     pub(crate) fn resized(&self, what: &'static str, from: u32, to: u32, now: Timestamp) -> usize {
+        self.limited(what, from.into(), to.into(), now);
+        usize::try_from(from).unwrap_or(usize::MAX)
+    }
+
+    fn limited(&self, what: &'static str, from: u64, to: u64, now: Timestamp) {
         if from != to {
-            let (from, to) = (from.into(), to.into());
             let change = Change::Limit { what, from, to };
             self.reporter.report(now, EventKind::Change(change));
         }
-        usize::try_from(from).unwrap_or(usize::MAX)
+    }
+
+    /// Tells that a queue was changed, if it was, and returns what it was.
+    pub(crate) fn requeued(
+        &self,
+        names: &QueueNames,
+        before: Queue,
+        length: u32,
+        max_wait: Duration,
+    ) -> (usize, Duration) {
+        let now = self.clock.now();
+        self.limited(
+            names.max_wait_ns,
+            nanos(before.max_wait),
+            nanos(max_wait),
+            now,
+        );
+        let length = self.resized(names.length, before.length, length, now);
+        (length, before.max_wait)
     }
 
     /// No slot was free: wait, refuse, or let through in shadow mode.
@@ -136,15 +161,34 @@ impl Shared {
         !self.mode.enforces_next() && !self.slots.is_closed()
     }
 
-    pub(crate) fn share(self: &Arc<Self>, key: Option<Key>) -> Result<Share, RejectionKind> {
-        let key = key.ok_or(RejectionKind::Unidentified)?;
-        if let Some(shares) = &self.shares {
-            shares.enter(key.bits()).map_err(|none| match none {
-                NoShare::Full => RejectionKind::Full,
-                NoShare::TooManyKeys => RejectionKind::TooManyKeys,
-            })?;
+    /// Lets a call in, into a line, or not at all, as one of its key's.
+    pub(crate) fn enter_as(self: &Arc<Self>, shares: &Shares, key: Key) -> Admission {
+        let none = match shares.try_enter(key.bits()) {
+            Ok(part) => return self.enter_with(Share::new(self.clone(), part)),
+            Err(none) => none,
+        };
+        if self.lets_through() {
+            return Admission::Admitted(self.shadow(refused(none)));
         }
-        Ok(Share::new(self.clone(), key))
+        match shares.enter(key.bits(), || self.clock.now()) {
+            Ok((part, None)) => self.enter_with(Share::new(self.clone(), part)),
+            Ok((part, Some(place))) => {
+                let line = KeyLine::new(self.clone(), part, place);
+                Admission::Queued(Waiting::for_share(self.clone(), line, self.clock.now()))
+            }
+            Err(none) => Admission::Refused(self.refuse_at_once(refused(none))),
+        }
+    }
+
+    fn enter_with(self: &Arc<Self>, share: Share) -> Admission {
+        if self.slots.try_enter() {
+            return Admission::Admitted(Call::admitted(self.clone()).holding(share));
+        }
+        match self.without_a_slot() {
+            Admission::Admitted(call) => Admission::Admitted(call.holding(share)),
+            Admission::Queued(waiting) => Admission::Queued(waiting.holding(share)),
+            refused @ Admission::Refused(_) => refused,
+        }
     }
 
     #[cold]
@@ -205,15 +249,28 @@ impl Shared {
             in_flight: number(self.slots.in_flight()),
             queue_length: number(queue.length),
             max_wait: queue.max_wait,
+            queue_order: queue.order,
             waiting: number(self.slots.waiting()),
             closed: self.slots.is_closed(),
             keys: self.shares.as_ref().map(|shares| KeysSnapshot {
                 slots_per_key: number(shares.per_key()),
                 max_keys: shares.most_keys(),
                 active: shares.active(),
+                queue_length: number(shares.queue().length),
+                max_wait: shares.queue().max_wait,
+                waiting: shares.waiting(),
             }),
             stats: self.reporter.stats(self.clock.now()),
         }
+    }
+}
+
+/// What a call that gets no share is refused as.
+const fn refused(none: NoShare) -> RejectionKind {
+    match none {
+        NoShare::Full => RejectionKind::Full,
+        NoShare::TooManyKeys => RejectionKind::TooManyKeys,
+        NoShare::Closed => RejectionKind::ShuttingDown,
     }
 }
 

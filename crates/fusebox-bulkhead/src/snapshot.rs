@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use fusebox_core::{LayerKind, Mode, Name, Snapshot, Value, stats::StatsSnapshot};
 
+use crate::QueueOrder;
+
 /// What a [`Compartment`](crate::Compartment) was like at one moment.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -18,6 +20,8 @@ pub struct CompartmentSnapshot {
     pub queue_length: usize,
     /// How long a call may wait.
     pub max_wait: Duration,
+    /// Which waiting call comes first.
+    pub queue_order: QueueOrder,
     /// How many calls wait.
     pub waiting: usize,
     /// Whether it is shutting down, or has.
@@ -36,8 +40,14 @@ pub struct KeysSnapshot {
     pub slots_per_key: usize,
     /// How many keys may hold any at once.
     pub max_keys: usize,
-    /// How many keys hold any.
+    /// How many keys hold any, or wait for them.
     pub active: usize,
+    /// How many calls of one key may wait for its share.
+    pub queue_length: usize,
+    /// How long a call may wait for its key's share.
+    pub max_wait: Duration,
+    /// How many calls wait for their key's share; those that have it and wait for a slot are not among them.
+    pub waiting: usize,
 }
 
 impl From<CompartmentSnapshot> for Snapshot {
@@ -48,13 +58,17 @@ impl From<CompartmentSnapshot> for Snapshot {
             .with("in_flight", gauge(of.in_flight))
             .with("queue_length", gauge(of.queue_length))
             .with("max_wait", Value::Time(of.max_wait))
+            .with("queue_order", Value::Text(of.queue_order.as_str().into()))
             .with("waiting", gauge(of.waiting))
             .with("closed", gauge(usize::from(of.closed)));
         if let Some(keys) = of.keys {
             snapshot = snapshot
                 .with("slots_per_key", gauge(keys.slots_per_key))
                 .with("max_keys", gauge(keys.max_keys))
-                .with("active_keys", gauge(keys.active));
+                .with("active_keys", gauge(keys.active))
+                .with("queue_length_per_key", gauge(keys.queue_length))
+                .with("max_wait_per_key", Value::Time(keys.max_wait))
+                .with("waiting_for_share", gauge(keys.waiting));
         }
         snapshot.fields.extend(of.stats.fields());
         snapshot

@@ -11,8 +11,8 @@ use tokio::time::{Sleep, sleep_until};
 
 use crate::{
     call::Call,
-    engine::{Place, Waited},
-    key::Share,
+    engine::{Entry, Place, Waited},
+    key::{KeyLine, Share},
     shared::Shared,
 };
 
@@ -24,6 +24,9 @@ use crate::{
 #[pin_project(PinnedDrop)]
 pub(crate) struct Waiting {
     shared: Arc<Shared>,
+    /// In the line of its key, as long as it has no share. Boxed: few calls wait, and fewer for that.
+    key_line: Option<Box<KeyLine>>,
+    /// In the line of the compartment.
     place: Option<Place>,
     arrived: Timestamp,
     /// `None` for whoever waits without a bound.
@@ -38,11 +41,25 @@ pub(crate) struct Waiting {
 impl Waiting {
     /// Waits as long as the compartment's queue allows.
     pub(crate) fn bounded(shared: Arc<Shared>, place: Place, arrived: Timestamp) -> Self {
-        let deadline = arrived + shared.slots.queue().max_wait;
-        let timer = sleep_until(shared.clock.instant(deadline));
+        let timer = sleep_until(shared.clock.instant(place.deadline()));
         Self {
             shared,
+            key_line: None,
             place: Some(place),
+            arrived,
+            timer: Some(timer),
+            share: None,
+            told: true,
+        }
+    }
+
+    /// Waits for a share first, as long as the queue of its key allows.
+    pub(crate) fn for_share(shared: Arc<Shared>, key_line: KeyLine, arrived: Timestamp) -> Self {
+        let timer = sleep_until(shared.clock.instant(key_line.deadline()));
+        Self {
+            shared,
+            key_line: Some(Box::new(key_line)),
+            place: None,
             arrived,
             timer: Some(timer),
             share: None,
@@ -59,6 +76,7 @@ impl Waiting {
     pub(crate) fn patient(shared: Arc<Shared>, place: Place, arrived: Timestamp) -> Self {
         Self {
             shared,
+            key_line: None,
             place: Some(place),
             arrived,
             timer: None,
@@ -75,29 +93,47 @@ impl Future for Waiting {
         let mut this = self.project();
         let shared = &**this.shared;
         let now = shared.clock.now();
-        let mut waited = shared.slots.poll_turn(this.place, now, cx.waker());
-        if let (Waited::Pending, Some(timer)) = (waited, this.timer.as_mut().as_pin_mut())
-            && timer.poll(cx).is_ready()
-        {
-            // The timer's word is final: it and the clock round differently.
-            waited = shared
-                .slots
-                .poll_turn(this.place, Timestamp::MAX, cx.waker());
-        }
-        let kind = match waited {
-            Waited::Pending => return Poll::Pending,
-            Waited::Admitted => {
-                let waited = now.since(*this.arrived);
-                let call = Call::waited(this.shared.clone(), now, waited);
-                return Poll::Ready(Ok(match this.share.take() {
-                    Some(share) => call.holding(share),
-                    None => call,
-                }));
+        let kind = loop {
+            let mut look = |now, waker| match this.key_line {
+                Some(line) => line.poll_turn(now, waker),
+                None => shared.slots.poll_turn(this.place, now, waker),
+            };
+            let mut waited = look(now, cx.waker());
+            if let (Waited::Pending, Some(timer)) = (waited, this.timer.as_mut().as_pin_mut())
+                && timer.poll(cx).is_ready()
+            {
+                // The timer's word is final: it and the clock round differently.
+                waited = look(Timestamp::MAX, cx.waker());
             }
-            Waited::Expired => RejectionKind::QueueTimeout,
-            Waited::Closed => RejectionKind::ShuttingDown,
+            match waited {
+                Waited::Pending => return Poll::Pending,
+                Waited::Expired => break RejectionKind::QueueTimeout,
+                Waited::Closed => break RejectionKind::ShuttingDown,
+                Waited::Admitted => {}
+            }
+            if let Some(line) = this.key_line.take() {
+                // Now it is one of those who want a slot.
+                *this.share = Some(line.into_share());
+                match shared.slots.enter(|| now) {
+                    Entry::Admitted => {}
+                    Entry::Full => break RejectionKind::Full,
+                    Entry::Closed => break RejectionKind::ShuttingDown,
+                    Entry::Queued(place) => {
+                        if let Some(timer) = this.timer.as_mut().as_pin_mut() {
+                            timer.reset(shared.clock.instant(place.deadline()));
+                        }
+                        *this.place = Some(place);
+                        continue;
+                    }
+                }
+            }
+            let call = Call::waited(this.shared.clone(), now, now.since(*this.arrived));
+            return Poll::Ready(Ok(match this.share.take() {
+                Some(share) => call.holding(share),
+                None => call,
+            }));
         };
-        *this.share = None;
+        (*this.key_line, *this.share) = (None, None);
         Poll::Ready(Err(if *this.told {
             shared.refuse(kind, now, now.since(*this.arrived))
         } else {
@@ -110,12 +146,14 @@ impl Future for Waiting {
 impl PinnedDrop for Waiting {
     fn drop(self: Pin<&mut Self>) {
         let this = self.project();
-        let Some(place) = this.place.take() else {
+        let (key_line, place) = (this.key_line.take(), this.place.take());
+        if key_line.is_none() && place.is_none() {
             return;
-        };
+        }
         let shared = &**this.shared;
         let now = shared.clock.now();
-        if shared.slots.abandon(place, now) {
+        drop(key_line);
+        if place.is_some_and(|place| shared.slots.abandon(place, now)) {
             shared.drained.notify_waiters();
         }
         if *this.told {

@@ -202,6 +202,72 @@ async fn more_slots_let_in_those_who_wait_and_fewer_let_the_excess_drain() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_queue_can_be_changed_while_traffic_flows_and_that_is_told() {
+    let told: Arc<Mutex<Vec<Change>>> = Arc::default();
+    let observer = {
+        let told = told.clone();
+        move |event: &Event<'_>| {
+            if let EventKind::Change(change) = event.kind {
+                told.lock().unwrap().push(change);
+            }
+        }
+    };
+    let compartment = builder(1).observer(Arc::new(observer)).build().unwrap();
+    let _slot = compartment.try_acquire().unwrap();
+    assert_eq!(kind(compartment.acquire().await), RejectionKind::Full);
+    let before = compartment.set_queue(2, SECOND * 10).unwrap();
+    assert_eq!(before, (0, Duration::ZERO));
+    let mut first = Box::pin(compartment.acquire());
+    let mut second = Box::pin(compartment.acquire());
+    assert!(waits(&mut first) && waits(&mut second));
+    let before = compartment.set_queue(1, SECOND).unwrap();
+    assert_eq!(before, (2, SECOND * 10));
+    assert_eq!(kind(compartment.acquire().await), RejectionKind::Full);
+    advance(SECOND * 5).await;
+    assert!(waits(&mut first), "it may wait as long as when it came");
+    drop(second);
+    drop(first);
+    assert_eq!(
+        kind(compartment.acquire().await),
+        RejectionKind::QueueTimeout
+    );
+    let order = compartment.set_queue_order(QueueOrder::LifoUnderOverload);
+    assert_eq!(order, QueueOrder::Fifo);
+    compartment.set_queue_order(QueueOrder::LifoUnderOverload);
+    let snapshot = compartment.snapshot();
+    assert_eq!(
+        (snapshot.queue_length, snapshot.max_wait),
+        (1, SECOND),
+        "{snapshot:?}"
+    );
+    assert_eq!(snapshot.queue_order, QueueOrder::LifoUnderOverload);
+    let limit = |what, from, to| Change::Limit { what, from, to };
+    let second = 1_000_000_000;
+    assert_eq!(
+        *told.lock().unwrap(),
+        [
+            limit("queue.max_wait_ns", 0, 10 * second),
+            limit("queue.length", 0, 2),
+            limit("queue.max_wait_ns", 10 * second, second),
+            limit("queue.length", 2, 1),
+            Change::Choice {
+                what: "queue_order",
+                from: "fifo",
+                to: "lifo_under_overload"
+            }
+        ]
+    );
+    let zero = compartment.set_queue(1, Duration::ZERO).unwrap_err();
+    assert!(matches!(
+        zero,
+        ConfigError::Unbounded {
+            field: "queue.max_wait",
+            ..
+        }
+    ));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_shutdown_refuses_those_who_wait_and_drains_the_rest() {
     let compartment = builder(1).queue(1, SECOND * 60).build().unwrap();
     let slot = compartment.try_acquire().unwrap();

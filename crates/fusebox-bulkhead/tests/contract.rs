@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test: a panic is its report")]
 
 use std::{
+    convert::Infallible,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -10,14 +11,16 @@ use std::{
     time::Duration,
 };
 
+use ::http::{HeaderValue, Request, Response, request::Parts};
 use fusebox_bulkhead::{
-    BackpressureLayer, BulkheadLayer, Compartment, CompartmentBuilder, PlainBulkheadLayer,
-    ResponseBody, Slot,
+    BackpressureLayer, BulkheadLayer, Compartment, CompartmentBuilder, Key, PlainBulkheadLayer,
+    ResponseBody,
 };
 use fusebox_core::{Event, LayerKind, Mode, Observer, Registration};
 use fusebox_testkit::{
     Counted, Fixture, MockBody, Plain, PlainSubject, Situation, Subject, contract,
 };
+use tower::{Layer, Service, service_fn};
 
 /// One slot; and where a call is to find none, somebody who has taken it.
 fn fixture<L>(
@@ -25,6 +28,19 @@ fn fixture<L>(
     observer: Option<Arc<dyn Observer>>,
     settings: impl FnOnce(CompartmentBuilder) -> CompartmentBuilder,
     layer: impl FnOnce(&Compartment) -> L,
+) -> Fixture<L> {
+    taken_by(situation, observer, settings, layer, |compartment, _| {
+        compartment.try_acquire().unwrap()
+    })
+}
+
+/// The same, taken in a way of its own.
+fn taken_by<L, T: 'static>(
+    situation: Situation,
+    observer: Option<Arc<dyn Observer>>,
+    settings: impl FnOnce(CompartmentBuilder) -> CompartmentBuilder,
+    layer: impl FnOnce(&Compartment) -> L,
+    take: impl FnOnce(&Compartment, &L) -> T,
 ) -> Fixture<L> {
     let muted = Arc::new(AtomicBool::new(false));
     let mut builder = Compartment::builder("contract")
@@ -44,17 +60,18 @@ fn fixture<L>(
         Situation::Waits => builder = builder.queue(1, Duration::from_secs(3_600)),
     }
     let compartment = settings(builder).build().unwrap();
+    let layer = layer(&compartment);
     let given_back = Arc::new(AtomicU64::new(0));
     let taken = match situation {
         Situation::Admits => None,
         _ => Some(Taken {
-            slot: Some(compartment.try_acquire().unwrap()),
+            slot: Some(take(&compartment, &layer)),
             muted,
             given_back: given_back.clone(),
         }),
     };
     let (held, counted) = (compartment.clone(), compartment.clone());
-    Fixture::new(layer(&compartment))
+    Fixture::new(layer)
         .holding(move || held.snapshot().in_flight)
         .counting(move || {
             let ended = given_back.load(Ordering::SeqCst);
@@ -67,13 +84,13 @@ fn fixture<L>(
 }
 
 /// A slot that is given back unheard: it is no request of the kit's.
-struct Taken {
-    slot: Option<Slot>,
+struct Taken<T> {
+    slot: Option<T>,
     muted: Arc<AtomicBool>,
     given_back: Arc<AtomicU64>,
 }
 
-impl Drop for Taken {
+impl<T> Drop for Taken<T> {
     fn drop(&mut self) {
         self.muted.store(true, Ordering::SeqCst);
         self.slot = None;
@@ -185,7 +202,51 @@ impl PlainSubject for WaitsInReady {
     }
 }
 
+type TenantOf = fn(&Request<MockBody>) -> Option<Key>;
+
+/// One tenant, which may have one of two slots; where a call is to find none, a call of the same tenant holds it.
+struct Divided;
+
+impl Subject for Divided {
+    const KIND: LayerKind = LayerKind::Bulkhead;
+    type Layer = BulkheadLayer<TenantOf>;
+    type Body = ResponseBody<MockBody>;
+
+    async fn fixture(
+        &self,
+        situation: Situation,
+        observer: Option<Arc<dyn Observer>>,
+    ) -> Option<Fixture<Self::Layer>> {
+        let divided = |builder: CompartmentBuilder| {
+            let builder = builder.slots(2).slots_per_key(1);
+            match situation {
+                Situation::Waits => builder.queue_per_key(1, Duration::from_secs(3_600)),
+                _ => builder,
+            }
+        };
+        let tenant: TenantOf = |request| request.headers().get(TENANT).map(Key::of);
+        let layer = |compartment: &Compartment| compartment.layer().by_key(tenant).unwrap();
+        let take = |_: &Compartment, layer: &Self::Layer| {
+            let mut request = Request::new(MockBody::empty());
+            request.headers_mut().insert(TENANT, TENANT_NAME);
+            let never = service_fn(|_: Request<MockBody>| {
+                std::future::pending::<Result<Response<MockBody>, Infallible>>()
+            });
+            Box::pin(layer.layer(never).call(request))
+        };
+        Some(taken_by(situation, observer, divided, layer, take))
+    }
+
+    fn prepare(&self, _: Situation, request: &mut Parts) {
+        request.headers.insert(TENANT, TENANT_NAME);
+    }
+}
+
+const TENANT: &str = "x-tenant";
+const TENANT_NAME: HeaderValue = HeaderValue::from_static("a");
+
 contract! {
+    mod divided: Divided;
     mod http: Http;
     mod plain: Plain(AnyService);
     mod backpressure: Plain(WaitsInReady);

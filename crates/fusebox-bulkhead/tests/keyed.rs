@@ -2,15 +2,14 @@
 #![cfg(not(fusebox_loom))]
 #![expect(clippy::unwrap_used, reason = "a test: a panic is its report")]
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, time::Duration};
 
 use bytes::Bytes;
 use fusebox_bulkhead::{
     BulkheadLayer, Compartment, CompartmentBuilder, ConfigError, Key, ResponseBody,
 };
-use fusebox_core::{LayerKind, Mode, Observer, Registration, Rejection, RejectionKind};
-use fusebox_testkit::{Counted, Fixture, MockBody, Situation, Subject, contract};
-use http::{Request, Response, request::Parts};
+use fusebox_core::{Mode, Registration, Rejection, RejectionKind};
+use http::{Request, Response};
 use http_body_util::Full;
 use tower::{Layer, Service, ServiceExt, service_fn};
 
@@ -201,54 +200,164 @@ async fn any_service_can_be_divided() {
     assert_eq!(compartment.snapshot().keys.unwrap().active, 0);
 }
 
-/// One tenant with one slot; where a call is to find none, a call of the same tenant holds it.
-struct Divided;
+const SECOND: Duration = Duration::from_secs(1);
 
-impl Subject for Divided {
-    const KIND: LayerKind = LayerKind::Bulkhead;
-    type Layer = BulkheadLayer<TenantOf<MockBody>>;
-    type Body = ResponseBody<MockBody>;
+type Asked = Result<Response<ResponseBody<Full<Bytes>>>, RejectionKind>;
 
-    async fn fixture(
-        &self,
-        situation: Situation,
-        observer: Option<Arc<dyn Observer>>,
-    ) -> Option<Fixture<Self::Layer>> {
-        let mode = match situation {
-            Situation::Waits => return None,
-            Situation::Shadow => Mode::Shadow,
-            Situation::Admits | Situation::Refuses => Mode::Enforce,
-        };
-        let settings = builder(2, 1).mode(mode);
-        let settings = observer
-            .into_iter()
-            .fold(settings, CompartmentBuilder::observer);
-        let compartment = settings.build().unwrap();
-        let layer = layer(&compartment);
-        let held = (situation != Situation::Admits).then(|| {
-            let body = MockBody::empty();
-            let mut request = Request::new(body);
-            request.headers_mut().insert(TENANT, "a".parse().unwrap());
-            let never = service_fn(|_: Request<MockBody>| {
-                std::future::pending::<Result<Response<MockBody>, Infallible>>()
-            });
-            let mut service = layer.layer(never);
-            Box::pin(service.call(request))
-        });
-        let (holding, counting) = (compartment.clone(), compartment);
-        Some(
-            Fixture::new(layer)
-                .holding(move || holding.snapshot().in_flight)
-                .counting(move || Counted::from(&counting.snapshot().stats))
-                .keeping(held),
-        )
-    }
-
-    fn prepare(&self, _: Situation, request: &mut Parts) {
-        request.headers.insert(TENANT, "a".parse().unwrap());
-    }
+/// A request that has been polled once, and so is in line if it has to wait.
+async fn waiting(
+    layer: &BulkheadLayer<TenantOf<()>>,
+    tenant: &'static str,
+) -> tokio::task::JoinHandle<Asked> {
+    let layer = layer.clone();
+    let asked = tokio::spawn(async move { ask(&layer, tenant).await });
+    tokio::task::yield_now().await;
+    assert!(!asked.is_finished(), "it was to wait");
+    asked
 }
 
-contract! {
-    mod divided: Divided;
+#[tokio::test(start_paused = true)]
+async fn a_tenant_that_holds_its_share_waits_in_a_line_of_its_own() {
+    let compartment = builder(10, 1).queue_per_key(1, SECOND).build().unwrap();
+    let layer = layer(&compartment);
+    let first = ask(&layer, "greedy").await.unwrap();
+    let second = waiting(&layer, "greedy").await;
+    // Its line is full, and nobody else's business.
+    assert_eq!(
+        ask(&layer, "greedy").await.unwrap_err(),
+        RejectionKind::Full
+    );
+    let _other = ask(&layer, "modest").await.unwrap();
+    let snapshot = compartment.snapshot();
+    assert_eq!((snapshot.in_flight, snapshot.waiting), (2, 0));
+    let keys = snapshot.keys.unwrap();
+    assert_eq!((keys.active, keys.waiting, keys.queue_length), (2, 1, 1));
+    drop(first);
+    drop(second.await.unwrap().unwrap());
+    assert_eq!(compartment.snapshot().keys.unwrap().active, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_wait_for_a_share_ends_at_its_bound_and_is_told_as_one() {
+    let compartment = builder(10, 1).queue_per_key(1, SECOND).build().unwrap();
+    let layer = layer(&compartment);
+    let _first = ask(&layer, "a").await.unwrap();
+    let started = tokio::time::Instant::now();
+    let refused = ask(&layer, "a").await.unwrap_err();
+    assert_eq!(refused, RejectionKind::QueueTimeout);
+    assert!(started.elapsed() >= SECOND && started.elapsed() < SECOND * 2);
+    let snapshot = compartment.snapshot();
+    let keys = snapshot.keys.unwrap();
+    assert_eq!((keys.active, keys.waiting), (1, 0));
+    assert!(snapshot.stats.wait.max >= SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_got_its_share_waits_for_a_slot_like_everybody_else() {
+    let compartment = builder(1, 1)
+        .queue(2, SECOND)
+        .queue_per_key(1, SECOND)
+        .build()
+        .unwrap();
+    let layer = layer(&compartment);
+    let first = ask(&layer, "a").await.unwrap();
+    let of_b = waiting(&layer, "b").await;
+    let of_a = waiting(&layer, "a").await;
+    tokio::time::advance(Duration::from_millis(700)).await;
+    drop(first);
+    let of_b = of_b.await.unwrap().unwrap();
+    tokio::task::yield_now().await;
+    let snapshot = compartment.snapshot();
+    assert_eq!((snapshot.waiting, snapshot.keys.unwrap().waiting), (1, 0));
+    // Past what it could have waited for its share.
+    tokio::time::advance(Duration::from_millis(700)).await;
+    drop(of_b);
+    drop(of_a.await.unwrap().unwrap());
+    let snapshot = compartment.snapshot();
+    assert_eq!((snapshot.in_flight, snapshot.keys.unwrap().active), (0, 0));
+    let waited = snapshot.stats.wait.max;
+    assert!(waited >= Duration::from_millis(1_390), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_got_its_share_and_finds_no_place_is_refused() {
+    let compartment = builder(1, 1).queue_per_key(1, SECOND).build().unwrap();
+    let layer = layer(&compartment);
+    let first = ask(&layer, "a").await.unwrap();
+    let of_a = waiting(&layer, "a").await;
+    // The slot is another's before the one in line comes by.
+    drop(first);
+    let _of_b = ask(&layer, "b").await.unwrap();
+    assert_eq!(of_a.await.unwrap().unwrap_err(), RejectionKind::Full);
+    assert_eq!(compartment.snapshot().keys.unwrap().active, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_gives_up_waiting_for_a_share_leaves_the_line_and_is_told_once() {
+    let compartment = builder(10, 1).queue_per_key(2, SECOND).build().unwrap();
+    let layer = layer(&compartment);
+    let first = ask(&layer, "a").await.unwrap();
+    let second = waiting(&layer, "a").await;
+    let third = waiting(&layer, "a").await;
+    second.abort();
+    assert!(second.await.unwrap_err().is_cancelled());
+    let snapshot = compartment.snapshot();
+    assert_eq!(snapshot.keys.unwrap().waiting, 1);
+    assert_eq!(snapshot.stats.ended(), 1);
+    drop(first);
+    drop(third.await.unwrap().unwrap());
+    assert_eq!(compartment.snapshot().keys.unwrap().active, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_shadow_mode_nobody_waits_for_a_share() {
+    let compartment = builder(10, 1)
+        .queue_per_key(1, SECOND)
+        .mode(Mode::Shadow)
+        .build()
+        .unwrap();
+    let layer = layer(&compartment);
+    let _first = ask(&layer, "a").await.unwrap();
+    let started = tokio::time::Instant::now();
+    drop(ask(&layer, "a").await.unwrap());
+    assert_eq!(started.elapsed(), Duration::ZERO);
+    let snapshot = compartment.snapshot();
+    assert_eq!((snapshot.in_flight, snapshot.stats.detected()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_refuses_those_who_wait_for_a_share() {
+    let compartment = builder(10, 1).queue_per_key(1, SECOND).build().unwrap();
+    let layer = layer(&compartment);
+    let first = ask(&layer, "a").await.unwrap();
+    let second = waiting(&layer, "a").await;
+    assert_eq!(compartment.shutdown(Duration::ZERO).await, 1);
+    let closed = RejectionKind::ShuttingDown;
+    assert_eq!(second.await.unwrap().unwrap_err(), closed);
+    assert_eq!(ask(&layer, "a").await.unwrap_err(), closed);
+    assert_eq!(ask(&layer, "b").await.unwrap_err(), closed);
+    drop(first);
+    assert_eq!(compartment.snapshot().keys.unwrap().active, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lines_of_keys_can_be_changed_while_traffic_flows() {
+    let compartment = builder(10, 1).build().unwrap();
+    let layer = layer(&compartment);
+    let first = ask(&layer, "a").await.unwrap();
+    assert_eq!(ask(&layer, "a").await.unwrap_err(), RejectionKind::Full);
+    let before = compartment.set_queue_per_key(1, SECOND).unwrap();
+    assert_eq!(before, (0, Duration::ZERO));
+    let second = waiting(&layer, "a").await;
+    // A larger share lets in who waits for it.
+    compartment.resize_per_key(2).unwrap();
+    let _second = second.await.unwrap().unwrap();
+    drop(first);
+    assert_eq!(
+        compartment
+            .set_queue_per_key(0, SECOND)
+            .unwrap_err()
+            .to_string(),
+        "queue_per_key.length: must be between 1 and 1073741823, got 0"
+    );
 }

@@ -1,7 +1,9 @@
-//! Every interleaving, of up to three preemptions, of two or three threads on one set of slots.
+//! Every interleaving, of up to three preemptions, of two or three threads on one set of slots, or on the shares of
+//! several keys.
 //!
 //! What must hold in each: never more calls inside than slots, no slot lost, nobody left waiting for a
-//! slot that is free, and exactly one drop of the last call of a closed compartment.
+//! slot that is free, and exactly one drop of the last call of a closed compartment. Of shares besides: never more keys
+//! than there may be, and no key remembered that holds nothing.
 #![cfg(fusebox_loom)]
 #![expect(
     clippy::unwrap_used,
@@ -11,7 +13,7 @@
 
 use std::{future::poll_fn, task::Poll, time::Duration};
 
-use fusebox_bulkhead::engine::{Entry, Queue, QueueOrder, Slots, Waited};
+use fusebox_bulkhead::engine::{Entry, NoShare, Part, Queue, QueueOrder, Shares, Slots, Waited};
 use fusebox_core::Timestamp;
 use loom::{
     future::block_on,
@@ -197,5 +199,150 @@ fn a_closed_compartment_keeps_nobody_waiting_and_tells_its_last_end_once() {
         assert_eq!(ends.iter().filter(|last| **last).count(), 1, "{ends:?}");
         assert!(matches!(slots.enter(|| NOW), Entry::Closed));
         assert_eq!((slots.in_flight(), slots.waiting()), (0, 0));
+    });
+}
+
+#[test]
+fn a_queue_that_is_made_shorter_or_longer_loses_nobody_and_is_full_when_it_is() {
+    explore(|| {
+        let slots = Arc::new(Slots::new(1, QUEUE));
+        assert!(slots.try_enter());
+        let waiter = {
+            let slots = slots.clone();
+            thread::spawn(move || {
+                let entered = enter(&slots);
+                if entered {
+                    slots.leave(|| NOW);
+                }
+                entered
+            })
+        };
+        slots.change_queue(|queue| queue.length = 0);
+        slots.leave(|| NOW);
+        // Refused if it came in between; never left waiting.
+        waiter.join().unwrap();
+        assert!(slots.try_enter(), "no mark of the line is left behind");
+        assert!(matches!(slots.enter(|| NOW), Entry::Full));
+        slots.change_queue(|queue| queue.length = 1);
+        assert!(matches!(slots.enter(|| NOW), Entry::Queued(_)));
+        assert!(matches!(slots.enter(|| NOW), Entry::Full));
+    });
+}
+
+/// Waits for a share if there is a line. `None` if there was none.
+fn share(shares: &Shares, key: u128) -> Option<Part> {
+    let (part, mut place) = shares.enter(key, || NOW).ok()?;
+    if place.is_none() {
+        return Some(part);
+    }
+    let waited = block_on(poll_fn(|cx| {
+        match part.poll_turn(&mut place, NOW, cx.waker()) {
+            Waited::Pending => Poll::Pending,
+            other => Poll::Ready(other),
+        }
+    }));
+    if waited == Waited::Admitted {
+        return Some(part);
+    }
+    shares.forget(part);
+    None
+}
+
+#[test]
+fn there_are_never_more_keys_than_there_may_be_and_none_is_remembered_for_nothing() {
+    explore(|| {
+        let shares = Arc::new(Shares::new(1, Queue::NONE, 1));
+        let inside = Arc::new(AtomicUsize::new(0));
+        let work = {
+            let (shares, inside) = (shares.clone(), inside.clone());
+            // Of two shards: the count is all that they share.
+            move |key| match shares.try_enter(key) {
+                Ok(part) => {
+                    assert_eq!(inside.fetch_add(1, Ordering::Relaxed), 0);
+                    inside.fetch_sub(1, Ordering::Relaxed);
+                    shares.leave(part, || NOW);
+                }
+                Err(none) => assert_eq!(none, NoShare::TooManyKeys),
+            }
+        };
+        let other = {
+            let work = work.clone();
+            thread::spawn(move || work(1))
+        };
+        work(2);
+        other.join().unwrap();
+        assert_eq!(shares.active(), 0);
+        assert!(shares.try_enter(3).is_ok(), "its place is free again");
+    });
+}
+
+#[test]
+fn a_share_that_is_given_back_reaches_who_waits_for_it_and_the_key_is_forgotten() {
+    explore(|| {
+        let shares = Arc::new(Shares::new(1, QUEUE, 1));
+        let held = shares.try_enter(1).unwrap();
+        let waiter = {
+            let shares = shares.clone();
+            thread::spawn(move || {
+                let part = share(&shares, 1).expect("there is room in line and time enough");
+                shares.leave(part, || NOW);
+            })
+        };
+        shares.leave(held, || NOW);
+        waiter.join().unwrap();
+        assert_eq!((shares.active(), shares.waiting()), (0, 0));
+    });
+}
+
+#[test]
+fn a_change_reaches_a_key_that_comes_meanwhile() {
+    explore(|| {
+        let shares = Arc::new(Shares::new(1, Queue::NONE, 2));
+        let comer = {
+            let shares = shares.clone();
+            thread::spawn(move || shares.try_enter(1).unwrap())
+        };
+        assert_eq!(shares.resize(2, NOW), 1);
+        let _held = comer.join().unwrap();
+        assert!(shares.try_enter(1).is_ok(), "two for each key");
+        assert_eq!(shares.try_enter(1).err(), Some(NoShare::Full));
+    });
+}
+
+#[test]
+fn two_operators_leave_the_same_for_every_key() {
+    explore(|| {
+        let shares = Arc::new(Shares::new(1, Queue::NONE, 2));
+        let _held = shares.try_enter(1).unwrap();
+        let other = {
+            let shares = shares.clone();
+            thread::spawn(move || {
+                shares.resize(2, NOW);
+            })
+        };
+        shares.resize(3, NOW);
+        other.join().unwrap();
+        let most = shares.per_key();
+        let more = (0..5).filter_map(|_| shares.try_enter(1).ok()).count();
+        assert_eq!(more as u32 + 1, most, "of the key that was there");
+        let fresh = (0..5).filter_map(|_| shares.try_enter(2).ok()).count();
+        assert_eq!(fresh as u32, most, "of the key that is new");
+    });
+}
+
+#[test]
+fn closed_shares_keep_nobody_waiting() {
+    explore(|| {
+        let shares = Arc::new(Shares::new(1, QUEUE, 1));
+        let held = shares.try_enter(1).unwrap();
+        let waiter = {
+            let shares = shares.clone();
+            thread::spawn(move || assert!(share(&shares, 1).is_none()))
+        };
+        shares.close(NOW);
+        waiter.join().unwrap();
+        shares.leave(held, || NOW);
+        assert_eq!(shares.try_enter(1).err(), Some(NoShare::Closed));
+        assert_eq!((shares.active(), shares.waiting()), (0, 0));
     });
 }

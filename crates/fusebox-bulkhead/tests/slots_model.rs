@@ -23,6 +23,7 @@ enum Step {
     Poll(usize),
     Abandon(usize),
     Resize(u32),
+    Requeue(u32, u64, bool),
     Wait(u64),
     Close,
 }
@@ -35,6 +36,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0_usize..8).prop_map(Step::Poll),
         2 => (0_usize..8).prop_map(Step::Abandon),
         1 => (0_u32..5).prop_map(Step::Resize),
+        1 => (0_u32..4, 1_u64..200, any::<bool>())
+            .prop_map(|(length, max_wait, lifo)| Step::Requeue(length, max_wait, lifo)),
         2 => (1_u64..90).prop_map(Step::Wait),
         1 => Just(Step::Close),
     ]
@@ -54,6 +57,7 @@ struct Model {
     limit: u32,
     in_flight: u32,
     length: usize,
+    max_wait: u64,
     order: QueueOrder,
     /// Those in line and those who have not fetched their answer, oldest first.
     places: Vec<(usize, u64, Fate)>,
@@ -92,7 +96,11 @@ impl Model {
         if self.waiting() == 0 {
             self.standing_since = now;
         }
-        let deadline = if patient { u64::MAX } else { now + MAX_WAIT };
+        let deadline = if patient {
+            u64::MAX
+        } else {
+            now + self.max_wait
+        };
         self.places.push((self.next, deadline, Fate::Waiting));
         self.next += 1;
         Said::Queued
@@ -105,7 +113,7 @@ impl Model {
 
     fn serve(&mut self, now: u64) {
         loop {
-            // Only from the front, as the real one: behind a patient one nobody is looked at.
+            // Only from the front, as the real one: behind one that may wait longer nobody is looked at.
             let first = self
                 .places
                 .iter()
@@ -169,6 +177,14 @@ fn at(millis: u64) -> Timestamp {
     Timestamp::ZERO + Duration::from_millis(millis)
 }
 
+const fn order_of(lifo: bool) -> QueueOrder {
+    if lifo {
+        QueueOrder::LifoUnderOverload
+    } else {
+        QueueOrder::Fifo
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
@@ -179,7 +195,7 @@ proptest! {
         lifo in any::<bool>(),
         steps in proptest::collection::vec(step(), 1..120),
     ) {
-        let order = if lifo { QueueOrder::LifoUnderOverload } else { QueueOrder::Fifo };
+        let order = order_of(lifo);
         let slots = Slots::new(
             limit,
             Queue { length, max_wait: Duration::from_millis(MAX_WAIT), order },
@@ -188,6 +204,7 @@ proptest! {
             limit,
             in_flight: 0,
             length: length as usize,
+            max_wait: MAX_WAIT,
             order,
             places: Vec::new(),
             next: 0,
@@ -250,6 +267,18 @@ proptest! {
                     prop_assert_eq!(slots.resize(to, at(now)), model.limit);
                     model.limit = to;
                     model.serve(now);
+                }
+                Step::Requeue(length, max_wait, lifo) => {
+                    let before = slots.change_queue(|queue| *queue = Queue {
+                        length,
+                        max_wait: Duration::from_millis(max_wait),
+                        order: order_of(lifo),
+                    });
+                    prop_assert_eq!(before.length as usize, model.length);
+                    prop_assert_eq!(before.order, model.order);
+                    model.length = length as usize;
+                    model.max_wait = max_wait;
+                    model.order = order_of(lifo);
                 }
                 Step::Wait(millis) => now += millis,
                 Step::Close => {

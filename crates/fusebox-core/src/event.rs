@@ -136,6 +136,15 @@ pub enum Change {
         /// Now.
         to: u64,
     },
+    /// One of a few ways of doing something was chosen.
+    Choice {
+        /// Of doing what, by the name of its setting.
+        what: &'static str,
+        /// Before.
+        from: &'static str,
+        /// Now.
+        to: &'static str,
+    },
     /// A circuit went from one state to another.
     Circuit {
         /// Before.

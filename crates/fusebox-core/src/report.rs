@@ -293,6 +293,9 @@ fn trace(event: &Event<'_>) {
         EventKind::Change(Change::Limit { what, from, to }) => {
             tracing::info!(target: "fusebox", layer, policy, limit = what, from, to, "limit changed");
         }
+        EventKind::Change(Change::Choice { what, from, to }) => {
+            tracing::info!(target: "fusebox", layer, policy, setting = what, from, to, "setting changed");
+        }
         EventKind::Change(Change::Circuit { from, to }) => {
             tracing::info!(target: "fusebox", layer, policy, %from, %to, "circuit changed");
         }

@@ -29,6 +29,17 @@ impl Queue {
     };
 }
 
+impl QueueOrder {
+    /// The word for it in snapshots and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fifo => "fifo",
+            Self::LifoUnderOverload => "lifo_under_overload",
+        }
+    }
+}
+
 /// Which waiting call gets the next free slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -48,7 +59,18 @@ pub enum QueueOrder {
 
 /// A call's place in line. Not `Copy`: exactly one owner gives it back.
 #[derive(Debug)]
-pub struct Place(u32);
+pub struct Place {
+    index: u32,
+    deadline: Timestamp,
+}
+
+impl Place {
+    /// When it has waited too long; [`Timestamp::MAX`] for who waits without a bound.
+    #[must_use]
+    pub const fn deadline(&self) -> Timestamp {
+        self.deadline
+    }
+}
 
 /// What a place has come to.
 #[derive(Debug)]
@@ -79,9 +101,11 @@ struct Node {
 /// constant time, and no allocation once it has been as long as it gets.
 ///
 /// Bounded places all wait equally long, so their deadlines are in the order of the line and the expired
-/// ones are found at its front. One behind a place without a bound is found by its own timer.
-#[derive(Debug, Default)]
+/// ones are found at its front. One behind a place without a bound, or behind one from before the wait was made
+/// shorter, is found by its own timer.
+#[derive(Debug)]
 pub(super) struct Line {
+    queue: Queue,
     nodes: Vec<Node>,
     free: Option<u32>,
     first: Option<u32>,
@@ -91,6 +115,35 @@ pub(super) struct Line {
 }
 
 impl Line {
+    pub(super) const fn new(queue: Queue) -> Self {
+        Self {
+            queue,
+            nodes: Vec::new(),
+            free: None,
+            first: None,
+            last: None,
+            length: 0,
+            standing_since: Timestamp::ZERO,
+        }
+    }
+
+    /// How long it may be, how long one waits, who comes first.
+    pub(super) const fn queue(&self) -> Queue {
+        self.queue
+    }
+
+    /// Changes that for those who come, and who comes first for all. Who is in line keeps place and deadline.
+    pub(super) fn change_queue(&mut self, change: impl FnOnce(&mut Queue)) -> Queue {
+        let before = self.queue;
+        change(&mut self.queue);
+        before
+    }
+
+    /// Whether a place is left in it.
+    pub(super) const fn has_place(&self) -> bool {
+        self.length < self.queue.length
+    }
+
     /// How many wait.
     pub(super) const fn len(&self) -> u32 {
         self.length
@@ -100,16 +153,21 @@ impl Line {
         self.first.is_none()
     }
 
-    /// Stands somebody at the back, without a `max_wait` for a request that is not there yet. `None` if memory for 2³²
-    /// places would be needed.
-    pub(super) fn push(&mut self, now: Timestamp, max_wait: Option<Duration>) -> Option<Place> {
+    /// Stands somebody at the back, without a bound (`patient`) for a request that is not there yet. `None` if memory for
+    /// 2³² places would be needed.
+    pub(super) fn push(&mut self, now: Timestamp, patient: bool) -> Option<Place> {
         if self.is_empty() {
             self.standing_since = now;
         }
+        let deadline = if patient {
+            Timestamp::MAX
+        } else {
+            now + self.queue.max_wait
+        };
         let node = Node {
             turn: Turn::Waiting(None),
-            deadline: now + max_wait.unwrap_or(Duration::MAX),
-            patient: max_wait.is_none(),
+            deadline,
+            patient,
             before: self.last,
             after: None,
         };
@@ -133,7 +191,10 @@ impl Line {
         }
         self.last = Some(place);
         self.length += 1;
-        Some(Place(place))
+        Some(Place {
+            index: place,
+            deadline,
+        })
     }
 
     /// Takes the longest waiting one out of line if it has waited too long, and returns whom to wake.
@@ -146,9 +207,9 @@ impl Line {
     }
 
     /// Gives the next one its turn, and returns whom to wake.
-    pub(super) fn grant_one(&mut self, now: Timestamp, order: QueueOrder) -> Option<Waker> {
+    pub(super) fn grant_one(&mut self, now: Timestamp) -> Option<Waker> {
         let overloaded = now.since(self.standing_since) >= STANDING;
-        let next = match order {
+        let next = match self.queue.order {
             QueueOrder::LifoUnderOverload if overloaded => self.last,
             _ => self.first,
         };
@@ -184,20 +245,20 @@ impl Line {
         waker: &Waker,
         replaced: &mut Option<Waker>,
     ) -> Option<&Turn> {
-        let node = self.node(place.0)?;
+        let node = self.node(place.index)?;
         if let Turn::Waiting(known) = &mut node.turn {
             if node.deadline <= now {
-                *replaced = self.call(place.0, Turn::Expired);
+                *replaced = self.call(place.index, Turn::Expired);
             } else if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
                 *replaced = known.replace(waker.clone());
             }
         }
-        self.node(place.0).map(|node| &node.turn)
+        self.node(place.index).map(|node| &node.turn)
     }
 
     /// Gives a place back and returns what it had come to.
     pub(super) fn give_back(&mut self, place: Place) -> Option<Turn> {
-        let Place(place) = place;
+        let Place { index: place, .. } = place;
         if let Turn::Waiting(_) = self.node(place)?.turn {
             self.unlink(place);
         }
@@ -247,11 +308,15 @@ mod tests {
         Timestamp::ZERO + Duration::from_millis(millis)
     }
 
-    fn line(arrivals: &[u64]) -> (Line, Vec<Place>) {
-        let mut line = Line::default();
+    fn line(order: QueueOrder, arrivals: &[u64]) -> (Line, Vec<Place>) {
+        let mut line = Line::new(Queue {
+            length: 10,
+            max_wait: WAIT,
+            order,
+        });
         let places = arrivals
             .iter()
-            .map(|millis| line.push(at(*millis), Some(WAIT)).unwrap())
+            .map(|millis| line.push(at(*millis), false).unwrap())
             .collect();
         (line, places)
     }
@@ -268,41 +333,35 @@ mod tests {
 
     #[test]
     fn the_longest_waiting_comes_first() {
-        let (mut line, places) = line(&[0, 1, 2]);
-        line.grant_one(at(500), QueueOrder::Fifo);
+        let (mut line, places) = line(QueueOrder::Fifo, &[0, 1, 2]);
+        line.grant_one(at(500));
         assert_eq!(granted(&mut line, &places), [0]);
-        line.grant_one(at(500), QueueOrder::Fifo);
+        line.grant_one(at(500));
         assert_eq!(granted(&mut line, &places), [0, 1]);
         assert_eq!(line.len(), 1);
     }
 
     #[test]
     fn the_newest_comes_first_once_the_line_has_stood_for_long() {
-        let (mut line, places) = line(&[0, 50, 98]);
-        line.grant_one(at(99), QueueOrder::LifoUnderOverload);
+        let (mut line, places) = line(QueueOrder::LifoUnderOverload, &[0, 50, 98]);
+        line.grant_one(at(99));
         assert_eq!(granted(&mut line, &places), [0]);
-        line.grant_one(at(100), QueueOrder::LifoUnderOverload);
+        line.grant_one(at(100));
         assert_eq!(granted(&mut line, &places), [0, 2]);
     }
 
     #[test]
     fn a_line_that_ran_empty_is_no_longer_overloaded() {
-        let (mut line, mut places) = line(&[0]);
-        line.grant_one(at(300), QueueOrder::LifoUnderOverload);
-        places.extend(
-            [
-                line.push(at(301), Some(WAIT)),
-                line.push(at(302), Some(WAIT)),
-            ]
-            .map(Option::unwrap),
-        );
-        line.grant_one(at(303), QueueOrder::LifoUnderOverload);
+        let (mut line, mut places) = line(QueueOrder::LifoUnderOverload, &[0]);
+        line.grant_one(at(300));
+        places.extend([line.push(at(301), false), line.push(at(302), false)].map(Option::unwrap));
+        line.grant_one(at(303));
         assert_eq!(granted(&mut line, &places), [0, 1]);
     }
 
     #[test]
     fn whoever_waited_too_long_is_taken_out_from_the_front() {
-        let (mut line, _places) = line(&[0, 10]);
+        let (mut line, _places) = line(QueueOrder::Fifo, &[0, 10]);
         assert!(line.expire_one(at(999)).is_none());
         assert!(line.expire_one(at(1_000)).is_some());
         assert!(line.expire_one(at(1_000)).is_none());
@@ -311,14 +370,14 @@ mod tests {
 
     #[test]
     fn a_place_can_be_left_from_the_middle_and_is_used_again() {
-        let (mut line, mut places) = line(&[0, 1, 2]);
+        let (mut line, mut places) = line(QueueOrder::Fifo, &[0, 1, 2]);
         line.give_back(places.remove(1));
         assert_eq!(line.len(), 2);
-        let again = line.push(at(3), Some(WAIT)).unwrap();
+        let again = line.push(at(3), false).unwrap();
         assert_eq!(line.nodes.len(), 3, "no new memory");
         places.push(again);
         for expected in [vec![0], vec![0, 1], vec![0, 1, 2]] {
-            line.grant_one(at(4), QueueOrder::Fifo);
+            line.grant_one(at(4));
             assert_eq!(granted(&mut line, &places), expected);
         }
         assert!(line.is_empty());

@@ -8,7 +8,7 @@
 //! | `word` | slots in use, limit and flags in one atomic word |
 //! | `line` | the waiting line behind a lock that only waiters take |
 //! | `slots` | how the two work together |
-//! | `shares` | how much of the whole each key holds |
+//! | `shares` | slots and a line for each key |
 
 mod line;
 mod shares;
@@ -16,6 +16,6 @@ mod slots;
 mod word;
 
 pub use line::{Place, Queue, QueueOrder};
-pub use shares::{NoShare, Shares};
+pub use shares::{NoShare, Part, Shares};
 pub use slots::{Entry, Slots, Waited};
 pub use word::MOST_SLOTS;

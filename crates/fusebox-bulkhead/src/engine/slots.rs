@@ -33,7 +33,6 @@ use super::{
 pub struct Slots {
     word: AtomicU64,
     line: Mutex<Line>,
-    queue: Queue,
 }
 
 /// What became of a call that wanted a slot.
@@ -74,8 +73,7 @@ impl Slots {
         }
         Self {
             word: AtomicU64::new(word.0),
-            line: Mutex::new(Line::default()),
-            queue,
+            line: Mutex::new(Line::new(queue)),
         }
     }
 
@@ -110,7 +108,7 @@ impl Slots {
         } else if word.has_line_full() {
             Entry::Full
         } else {
-            self.join_line(now(), Some(&self.queue))
+            self.join_line(now(), false)
         }
     }
 
@@ -122,11 +120,11 @@ impl Slots {
         if self.try_enter() {
             return Entry::Admitted;
         }
-        self.join_line(now, None)
+        self.join_line(now, true)
     }
 
     #[cold]
-    fn join_line(&self, now: Timestamp, bounds: Option<&Queue>) -> Entry {
+    fn join_line(&self, now: Timestamp, patient: bool) -> Entry {
         let mut line = lock(&self.line);
         loop {
             if self.try_enter() {
@@ -136,14 +134,14 @@ impl Slots {
             if word.is_closed() {
                 return Entry::Closed;
             }
-            if bounds.is_some() && word.has_line_full() {
+            if !patient && word.has_line_full() {
                 return Entry::Full;
             }
             if word.has_room() {
                 continue;
             }
             let mut marked = word.0 | WAITING;
-            if line.len() + 1 >= self.queue.length {
+            if line.len() + 1 >= line.queue().length {
                 marked |= LINE_FULL;
             }
             // Whoever leaves after this sees the mark and comes to the lock; whoever left before it
@@ -152,7 +150,7 @@ impl Slots {
                 self.word
                     .compare_exchange(word.0, marked, Ordering::AcqRel, Ordering::Relaxed);
             if exchanged.is_ok() {
-                if let Some(place) = line.push(now, bounds.map(|queue| queue.max_wait)) {
+                if let Some(place) = line.push(now, patient) {
                     return Entry::Queued(place);
                 }
                 self.mark(&line);
@@ -281,10 +279,24 @@ impl Slots {
         self.word().is_closed()
     }
 
-    /// The queue it was made with.
+    /// The queue in front of them.
     #[must_use]
-    pub const fn queue(&self) -> &Queue {
-        &self.queue
+    pub fn queue(&self) -> Queue {
+        lock(&self.line).queue()
+    }
+
+    /// Changes the queue and returns what it was.
+    ///
+    /// Those who wait keep their places, and may wait as long as they could when they came; who comes first holds for
+    /// them as well.
+    pub fn change_queue(&self, change: impl FnOnce(&mut Queue)) -> Queue {
+        let mut line = lock(&self.line);
+        let before = line.change_queue(change);
+        if !line.has_place() {
+            self.word.fetch_or(LINE_FULL, Ordering::AcqRel);
+        }
+        self.mark(&line);
+        before
     }
 
     #[inline]
@@ -298,9 +310,7 @@ impl Slots {
             let mut line = lock(&self.line);
             let waker = match line.expire_one(now) {
                 Some(expired) => expired,
-                None if !line.is_empty() && self.enter_for_the_line() => {
-                    line.grant_one(now, self.queue.order)
-                }
+                None if !line.is_empty() && self.enter_for_the_line() => line.grant_one(now),
                 None => {
                     self.mark(&line);
                     return;
@@ -334,7 +344,7 @@ impl Slots {
         if line.is_empty() {
             stale |= WAITING;
         }
-        if line.len() < self.queue.length {
+        if line.has_place() {
             stale |= LINE_FULL;
         }
         if self.word().0 & stale != 0 {
