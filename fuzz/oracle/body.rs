@@ -41,8 +41,9 @@ pub(crate) fn check(kind: BodyKind, body: &[u8]) {
         BodyKind::Json => agrees_with_serde(body, result.is_ok()),
         BodyKind::Xml => {
             let shown: usize = told.0.iter().map(|(_, _, value)| value.len()).sum();
-            // Nothing is expanded: an entity is longer than what it stands for.
-            assert!(shown <= body.len(), "{shown} bytes of {}", body.len());
+            // Nothing is expanded: an entity is longer than what it stands for. Text with tags in it is shown once more, and what
+            // UTF-16 has in two bytes may be three.
+            assert!(shown <= 3 * body.len(), "{shown} bytes of {}", body.len());
         }
         BodyKind::Multipart => {
             // Each line is told once, and a file's name once more.

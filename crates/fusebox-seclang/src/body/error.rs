@@ -34,6 +34,13 @@ pub enum BodyError {
         /// What is wrong, in the words of the XML parser.
         message: Box<str>,
     },
+    /// XML in an encoding that is not understood, so that nothing is known of what an application will read.
+    XmlEncoding {
+        /// Its name, or what is wrong with it.
+        name: Box<str>,
+    },
+    /// XML that declares entities. They are not expanded, so what an application would make of the document is not known.
+    XmlEntity,
     /// XML nested deeper than [`Limits::xml_depth`](super::Limits::xml_depth).
     XmlTooDeep {
         /// The limit.
@@ -123,6 +130,8 @@ impl fmt::Display for BodyError {
             Self::Json { offset, problem } => write!(f, "JSON, byte {offset}: {problem}"),
             Self::JsonTooDeep { limit } => write!(f, "JSON deeper than {limit}"),
             Self::Xml { offset, message } => write!(f, "XML, byte {offset}: {message}"),
+            Self::XmlEncoding { name } => write!(f, "XML in an unknown encoding: {name}"),
+            Self::XmlEntity => f.write_str("XML that declares entities"),
             Self::XmlTooDeep { limit } => write!(f, "XML deeper than {limit}"),
             Self::Multipart(problem) => write!(f, "Multipart: {problem}"),
         }

@@ -7,6 +7,7 @@
 
 mod budget;
 mod cookies;
+mod encoding;
 mod error;
 mod form;
 mod json;
@@ -42,7 +43,8 @@ pub trait Sink {
         let _ = (part, line);
     }
 
-    /// A run of text in an XML document, without the blanks around it; what `XML:/*` selects.
+    /// A run of text in an XML document, without the blanks around it; what `XML:/*` selects. Where tags stand in the middle of
+    /// text, also all of it together, as an application reads it.
     fn xml_text(&mut self, text: &[u8]) {
         let _ = text;
     }
@@ -155,14 +157,15 @@ enum Kind {
 }
 
 impl Processor {
-    /// A processor for one body. The content type tells a multipart body its boundary; the others do not look at it.
+    /// A processor for one body. The content type tells a multipart body its boundary and XML its encoding; the others do
+    /// not look at it.
     #[must_use]
     pub fn new(kind: BodyKind, content_type: &[u8], limits: Limits) -> Self {
         let kind = match kind {
             BodyKind::UrlEncoded => Kind::UrlEncoded(Form::new(b'&', limits)),
             BodyKind::Multipart => Kind::Multipart(Box::new(Multipart::new(content_type, limits))),
             BodyKind::Json => Kind::Json(Json::new(limits)),
-            BodyKind::Xml => Kind::Xml(Xml::new(limits)),
+            BodyKind::Xml => Kind::Xml(Xml::with_content_type(content_type, limits)),
         };
         Self { kind, failed: None }
     }

@@ -292,6 +292,7 @@ fn xml_is_text_and_attributes() {
             "attribute 2",
             "text t&u<v>",
             "text w",
+            "text t&u<v> w",
         ],
     );
     finds(
@@ -304,16 +305,76 @@ fn xml_is_text_and_attributes() {
 
 #[test]
 fn xml_expands_nothing_but_shows_what_is_declared() {
-    finds(
+    let (found, result) = read(
         BodyKind::Xml,
-        r#"<!DOCTYPE r [<!ENTITY x SYSTEM "file:///etc/passwd">]><r a="&lt;&x;&y">&x;</r>"#,
-        &[
+        br#"<!DOCTYPE r [<!ENTITY x SYSTEM "file:///etc/passwd">]><r a="&lt;&x;&y">&x;</r>"#,
+    );
+    assert_eq!(result, Err(BodyError::XmlEntity));
+    assert_eq!(
+        found,
+        [
             r#"text r [<!ENTITY x SYSTEM \"file:///etc/passwd\">]"#,
             "attribute <&x;&y",
             "text &x;",
-        ],
+        ]
     );
     finds(BodyKind::Xml, "<!DOCTYPE html><r>x</r>", &["text x"]);
+}
+
+#[test]
+fn nothing_but_a_tag_parts_a_text_in_xml() {
+    finds(
+        BodyKind::Xml,
+        "<r>un<!-- a -->i<?b c?>o<![CDATA[n]]>&#32;<![CDATA[]]>select</r>",
+        &["text union select"],
+    );
+}
+
+#[test]
+fn text_with_tags_in_it_is_also_shown_as_a_whole() {
+    finds(
+        BodyKind::Xml,
+        "<r><p>un<b>i<i/>on</b> sel<i>ect</i></p><q>x<b>y</b></q><z>z</z> <z>z</z></r>",
+        &[
+            "text un",
+            "text i",
+            "text on",
+            "text sel",
+            "text ect",
+            "text x",
+            "text y",
+            "text z",
+            "text z",
+            "text union select",
+            "text xy",
+        ],
+    );
+    // Only the outermost, or a deep document would be shown as often as it is deep.
+    finds(
+        BodyKind::Xml,
+        "<r>a<s>b<t>c</t></s></r>",
+        &["text a", "text b", "text c", "text abc"],
+    );
+}
+
+#[test]
+fn xml_in_utf_16_is_read_and_in_an_unknown_encoding_is_an_error() {
+    let wide: Vec<u8> = "<r a='1'>union select</r>"
+        .encode_utf16()
+        .flat_map(u16::to_be_bytes)
+        .collect();
+    let (found, result) = read(BodyKind::Xml, &wide);
+    assert_eq!(result, Ok(()));
+    assert_eq!(found, ["attribute 1", "text union select"]);
+    let utf_7 = b"<?xml version='1.0' encoding='UTF-7'?>+ADw-r+AD4-";
+    let (found, result) = read(BodyKind::Xml, utf_7);
+    assert_eq!(
+        result,
+        Err(BodyError::XmlEncoding {
+            name: "UTF-7".into()
+        })
+    );
+    assert_eq!(found, [""; 0]);
 }
 
 #[test]

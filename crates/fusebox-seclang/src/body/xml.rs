@@ -2,13 +2,18 @@
 //!
 //! `quick-xml` reads the document; it fetches nothing and expands no entity but the five that XML itself has and
 //! numeric ones, so there are neither external entities nor expansion bombs. What a document declares of its own is
-//! not expanded but shown to the rules as text: an attack hidden in an entity is seen where it is declared.
+//! not expanded but shown to the rules as text, and a document that declares entities is an error besides: put together from
+//! several of them, an attack would be seen nowhere.
+//!
+//! Comments, processing instructions and CDATA sections do not part a text. Tags do; but text with tags in it (`un<b>ion</b>`) is
+//! also shown as a whole, since an application that asks for the text of an element gets just that.
 
 use quick_xml::Reader;
 use quick_xml::escape::resolve_predefined_entity;
 use quick_xml::events::{BytesRef, BytesStart, Event};
 
 use super::budget::{Budget, Limits};
+use super::encoding::{self, Decoded};
 use super::{BodyError, Sink};
 
 /// An XML document being read.
@@ -18,6 +23,7 @@ use super::{BodyError, Sink};
 #[derive(Debug)]
 pub struct Xml {
     budget: Budget,
+    content_type: Box<[u8]>,
     document: Vec<u8>,
 }
 
@@ -25,8 +31,15 @@ impl Xml {
     /// A document of which nothing has come yet.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
+        Self::with_content_type(b"", limits)
+    }
+
+    /// The same; the content type may name the encoding.
+    #[must_use]
+    pub fn with_content_type(content_type: &[u8], limits: Limits) -> Self {
         Self {
             budget: Budget::new(limits),
+            content_type: content_type.into(),
             document: Vec::new(),
         }
     }
@@ -44,24 +57,26 @@ impl Xml {
     /// Says that the document has ended. Nothing at all is a document too.
     ///
     /// # Errors
-    /// [`BodyError::Xml`], [`BodyError::XmlTooDeep`], [`BodyError::TooManyArguments`],
-    /// [`BodyError::ArgumentsTooLong`].
+    /// [`BodyError::Xml`], [`BodyError::XmlEncoding`], [`BodyError::XmlEntity`], [`BodyError::XmlTooDeep`],
+    /// [`BodyError::TooManyArguments`], [`BodyError::ArgumentsTooLong`].
     pub fn finish(&mut self, sink: &mut impl Sink) -> Result<(), BodyError> {
         let document = std::mem::take(&mut self.document);
         let budget = &mut self.budget;
-        if let Ok(text) = std::str::from_utf8(&document) {
-            let back = |text: &str, out: &mut Vec<u8>| out.extend_from_slice(text.as_bytes());
-            return Walk::new(text, budget, sink, back).run();
+        match encoding::decode(&document, &self.content_type)? {
+            Decoded::Text(text) => {
+                let back = |text: &str, out: &mut Vec<u8>| out.extend_from_slice(text.as_bytes());
+                Walk::new(&text, budget, sink, back).run()
+            }
+            Decoded::Bytes(text) => {
+                let back = |text: &str, out: &mut Vec<u8>| {
+                    out.extend(
+                        text.chars()
+                            .map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?')),
+                    );
+                };
+                Walk::new(&text, budget, sink, back).run()
+            }
         }
-        // Bytes of another encoding pass through the parser as Latin-1, one character each, and come back as they were.
-        let text: String = document.iter().copied().map(char::from).collect();
-        let back = |text: &str, out: &mut Vec<u8>| {
-            out.extend(
-                text.chars()
-                    .map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?')),
-            );
-        };
-        Walk::new(&text, budget, sink, back).run()
     }
 }
 
@@ -72,10 +87,24 @@ struct Walk<'a, S, B> {
     sink: &'a mut S,
     /// From the parser's text to the bytes that were in the body.
     back: B,
-    depth: usize,
+    open: Vec<Element>,
     seen_element: bool,
+    declares_entities: bool,
     /// The run of text so far: an entity or a CDATA section does not end it, a tag does.
     text: Vec<u8>,
+    /// All runs, one behind the other.
+    content: Vec<u8>,
+    /// Where in it text has tags in the middle: the outermost elements of that kind, in order.
+    mixed: Vec<(usize, usize)>,
+}
+
+/// An element that is not closed yet.
+#[derive(Clone, Copy, Debug)]
+struct Element {
+    /// Where its content starts.
+    start: usize,
+    has_text: bool,
+    has_text_below: bool,
 }
 
 impl<'a, S: Sink, B: Fn(&str, &mut Vec<u8>)> Walk<'a, S, B> {
@@ -85,9 +114,12 @@ impl<'a, S: Sink, B: Fn(&str, &mut Vec<u8>)> Walk<'a, S, B> {
             budget,
             sink,
             back,
-            depth: 0,
+            open: Vec::new(),
             seen_element: false,
+            declares_entities: false,
             text: Vec::new(),
+            content: Vec::new(),
+            mixed: Vec::new(),
         }
     }
 
@@ -110,7 +142,7 @@ impl<'a, S: Sink, B: Fn(&str, &mut Vec<u8>)> Walk<'a, S, B> {
                 }
                 Event::End(_) => {
                     self.end_text()?;
-                    self.depth = self.depth.saturating_sub(1);
+                    self.close();
                 }
                 Event::Text(text) => (self.back)(&text, &mut self.text),
                 Event::CData(text) => (self.back)(&text, &mut self.text),
@@ -124,6 +156,10 @@ impl<'a, S: Sink, B: Fn(&str, &mut Vec<u8>)> Walk<'a, S, B> {
                     if declaration.contains('[') {
                         (self.back)(&declaration, &mut self.text);
                         self.end_text()?;
+                        if declaration.contains("<!ENTITY") {
+                            // The rest is looked at all the same.
+                            self.declares_entities = true;
+                        }
                     }
                 }
                 Event::Comment(_) | Event::Decl(_) | Event::PI(_) => {}
@@ -134,21 +170,51 @@ impl<'a, S: Sink, B: Fn(&str, &mut Vec<u8>)> Walk<'a, S, B> {
 
     fn end(mut self) -> Result<(), BodyError> {
         self.end_text()?;
-        if self.depth > 0 {
+        if !self.open.is_empty() {
             return Err(self.error("an element is not closed".to_owned()));
         }
         let empty = self.reader.buffer_position() == 0;
         if !self.seen_element && !empty {
             return Err(self.error("no element".to_owned()));
         }
+        // Ranges that do not overlap: at most as much again as the document has.
+        for (start, end) in &self.mixed {
+            let text = self.content.get(*start..*end).unwrap_or_default();
+            let text = text.trim_ascii();
+            self.budget.spend(text.len())?;
+            self.sink.xml_text(text);
+        }
+        if self.declares_entities {
+            return Err(BodyError::XmlEntity);
+        }
         Ok(())
+    }
+
+    fn close(&mut self) {
+        let Some(closed) = self.open.pop() else {
+            return;
+        };
+        if closed.has_text && closed.has_text_below {
+            let inside = |(start, _): &(usize, usize)| *start >= closed.start;
+            while self.mixed.last().is_some_and(inside) {
+                self.mixed.pop();
+            }
+            self.mixed.push((closed.start, self.content.len()));
+        }
+        if let Some(parent) = self.open.last_mut() {
+            parent.has_text_below |= closed.has_text || closed.has_text_below;
+        }
     }
 
     fn deeper(&mut self) -> Result<(), BodyError> {
         let limit = self.budget.limits().xml_depth;
         self.seen_element = true;
-        self.depth += 1;
-        if self.depth > limit {
+        self.open.push(Element {
+            start: self.content.len(),
+            has_text: false,
+            has_text_below: false,
+        });
+        if self.open.len() > limit {
             return Err(BodyError::XmlTooDeep { limit });
         }
         Ok(())
@@ -170,8 +236,12 @@ impl<'a, S: Sink, B: Fn(&str, &mut Vec<u8>)> Walk<'a, S, B> {
     }
 
     fn end_text(&mut self) -> Result<(), BodyError> {
+        self.content.extend_from_slice(&self.text);
         let text = self.text.trim_ascii();
         if !text.is_empty() {
+            if let Some(element) = self.open.last_mut() {
+                element.has_text = true;
+            }
             self.budget.spend(text.len())?;
             self.sink.xml_text(text);
         }
