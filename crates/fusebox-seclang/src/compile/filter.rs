@@ -15,8 +15,9 @@ use aho_corasick::dfa::{Builder, DFA};
 use aho_corasick::{Anchored, MatchKind, StartKind};
 
 use super::bits::Bits;
-use super::needs::{MAX_LITERAL, Needs};
+use super::needs::{MAX_LITERAL, Needs, NeedsBy};
 use super::program::{Node, Operator, Rule, Select};
+use super::restrict::{PLAIN, alphabet_of};
 use crate::ByteSet;
 use crate::engine::{Field, LISTS, List, lists_of};
 use crate::error::ErrorKind;
@@ -59,7 +60,8 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    fn build(needs: &[Needs]) -> Result<Self, ErrorKind> {
+    /// `None` for a probe that no text passes.
+    fn build(needs: &[Option<&Needs>]) -> Result<Self, ErrorKind> {
         let empty = || Bits::new(needs.len());
         let mut by_length = vec![empty(); LONG + 1];
         let words = empty().words().len();
@@ -69,6 +71,10 @@ impl Filter {
         let mut need_literal = empty();
         let mut patterns: HashMap<&[u8], Vec<u16>> = HashMap::new();
         for (probe, needs) in needs.iter().enumerate() {
+            let Some(needs) = needs else {
+                other_sets.push(Box::default());
+                continue;
+            };
             for bits in by_length.iter_mut().skip(needs.length.min(LONG)) {
                 bits.insert(probe);
             }
@@ -337,7 +343,9 @@ pub(crate) enum Place {
 /// A filter and what feeds it: one for requests and one for responses, which have no value in common.
 #[derive(Debug)]
 pub(crate) struct Screen {
-    pub(crate) filter: Filter,
+    any: Filter,
+    /// By alphabet: for plain texts, of which expressions ask more.
+    plain: Vec<Filter>,
     pub(crate) places: Vec<Lane>,
     /// By list and field: which of the places it is.
     place_of: [Option<u8>; 2 * LISTS],
@@ -346,6 +354,18 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
+    /// How many words a set of probes has.
+    pub(crate) const fn words(&self) -> usize {
+        self.any.words()
+    }
+
+    /// The filter for texts of these bytes, in whatever case.
+    pub(crate) fn filter(&self, present: ByteSet) -> &Filter {
+        alphabet_of(present)
+            .and_then(|alphabet| self.plain.get(alphabet))
+            .unwrap_or(&self.any)
+    }
+
     pub(crate) fn place_of(&self, list: List, field: Field) -> Option<usize> {
         let place = self.place_of.get(list as usize * 2 + field as usize)?;
         place.map(usize::from)
@@ -371,9 +391,9 @@ pub(crate) struct Probe {
 pub(super) fn build(
     rules: &mut [Rule],
     nodes: &[Node],
-    needs_of: impl Fn(&Operator) -> Option<Needs>,
+    needs_of: impl Fn(&Operator) -> Option<NeedsBy>,
 ) -> Result<[Screen; 2], ErrorKind> {
-    let mut needs: [Vec<Needs>; 2] = Default::default();
+    let mut needs: [Vec<NeedsBy>; 2] = Default::default();
     let mut probed: [Vec<usize>; 2] = Default::default();
     for (at, rule) in rules.iter_mut().enumerate() {
         let Some(screen) = screen_of(rule) else {
@@ -462,7 +482,7 @@ fn places(variable: Variable) -> Vec<Place> {
 }
 
 fn screen(
-    needs: &[Needs],
+    needs: &[NeedsBy],
     probed: &[usize],
     rules: &[Rule],
     nodes: &[Node],
@@ -524,8 +544,15 @@ fn screen(
             *cell = Some(at);
         }
     }
+    let any: Vec<_> = needs.iter().map(|needs| needs.any.as_ref()).collect();
+    let mut plain = Vec::new();
+    for alphabet in 0..PLAIN {
+        let of = |needs| NeedsBy::plain(needs, alphabet);
+        plain.push(Filter::build(&needs.iter().map(of).collect::<Vec<_>>())?);
+    }
     Ok(Screen {
-        filter: Filter::build(needs)?,
+        any: Filter::build(&any)?,
+        plain,
         places: all,
         place_of,
         probes: needs.len(),
@@ -580,7 +607,7 @@ mod tests {
     #[test]
     fn a_string_is_found_wherever_it_is_in_a_text_scanned_in_pieces() {
         let needs = Needs::of_phrases(&[b"straddle".to_vec(), b"no".to_vec()]);
-        let filter = Filter::build(&[needs]).unwrap();
+        let filter = Filter::build(&[Some(&needs)]).unwrap();
         for length in [
             INTERLEAVED - 1,
             INTERLEAVED,

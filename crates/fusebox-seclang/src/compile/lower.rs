@@ -11,12 +11,13 @@ use super::filter;
 use super::fold::Start;
 use super::groups;
 use super::matcher;
-use super::needs::Needs;
+use super::needs::{Needs, NeedsBy};
 use super::program::{
     Amount, CAPTURES, Change, Ctl, Disruptive, Effect, Exclusion, Head, Initial, Node, Operator,
     Piece, Program, Rule, Select, Target, Text, TxTable,
 };
 use super::regex::{self, Regex};
+use super::restrict::{ALPHABETS, PLAIN, Plain, restrict};
 use crate::budget::WorkBudget;
 use crate::error::{ErrorKind, RulesetError};
 use crate::parse::{self, Part, Selector, SetVarValue, TargetMode, Template, Variable};
@@ -57,6 +58,7 @@ pub(super) fn lower(
         .collect();
     let mut lower = Lower::new(&heads);
     lower.trees = trees;
+    lower.fast = fast;
     for (position, step) in drafts.steps.iter().enumerate() {
         let Step::Rule(draft) = step else { continue };
         let skip_to = skip_to(&drafts.steps, position, draft)?;
@@ -101,6 +103,7 @@ pub(super) fn lower(
         phases: lower.phases,
         nodes: lower.nodes,
         regexes: lower.regexes,
+        plain: lower.plain,
         phrases: lower.phrases,
         screens,
         tx: lower.tx,
@@ -148,6 +151,8 @@ struct Known {
 pub(super) struct Lower {
     /// Only looks for errors.
     pub(super) dry: bool,
+    /// Prepares what the filter needs.
+    fast: bool,
     trees: Trees,
     known: Vec<Known>,
     rules: Vec<Rule>,
@@ -155,10 +160,11 @@ pub(super) struct Lower {
     nodes: Vec<Node>,
     node_of: HashMap<(u32, Transformation), u32>,
     regexes: Vec<Regex>,
+    plain: Vec<[Plain; PLAIN]>,
     regex_of: HashMap<(String, bool), u32>,
-    needs_of_regex: Vec<Needs>,
+    needs_of_regex: Vec<NeedsBy>,
     phrases: Vec<AhoCorasick>,
-    needs_of_phrases: Vec<Needs>,
+    needs_of_phrases: Vec<NeedsBy>,
     tx: TxTable,
     exclusions: Vec<Exclusion>,
     heads: u32,
@@ -180,6 +186,7 @@ impl Lower {
             .collect();
         let mut lower = Self {
             dry: false,
+            fast: false,
             trees: Trees::new(),
             known,
             rules: Vec::new(),
@@ -192,6 +199,7 @@ impl Lower {
             }],
             node_of: HashMap::new(),
             regexes: Vec::new(),
+            plain: Vec::new(),
             regex_of: HashMap::new(),
             needs_of_regex: Vec::new(),
             phrases: Vec::new(),
@@ -359,15 +367,58 @@ impl Lower {
         }
         let compiled = regex::build(pattern, &tree)?;
         let at = index(self.regexes.len());
-        self.needs_of_regex.push(Needs::of(&tree));
         self.regexes.push(compiled);
+        let mut needs = NeedsBy {
+            any: Some(Needs::of(&tree)),
+            plain: Default::default(),
+        };
+        let mut plain = [Plain::Same; PLAIN];
+        if self.fast {
+            for ((alphabet, plain), needs) in ALPHABETS.iter().zip(&mut plain).zip(&mut needs.plain)
+            {
+                *plain = match restrict(&tree, *alphabet) {
+                    None => Plain::Never,
+                    Some(left) => {
+                        *needs = Some(Needs::of(&left));
+                        if left == tree {
+                            Plain::Same
+                        } else {
+                            self.regexes.push(regex::build(pattern, &left)?);
+                            Plain::Other(index(self.regexes.len() - 1))
+                        }
+                    }
+                };
+            }
+        }
+        // Those of plain texts stand behind the one that they are of.
+        self.plain.resize(self.regexes.len(), [Plain::Same; PLAIN]);
+        self.needs_of_regex
+            .resize(self.regexes.len(), NeedsBy::default());
+        if let (Some(cell), Some(cell_of_needs)) = (
+            self.plain.get_mut(at as usize),
+            self.needs_of_regex.get_mut(at as usize),
+        ) {
+            *cell = plain;
+            *cell_of_needs = needs;
+        }
         self.regex_of.insert(key, at);
         Ok(at)
     }
 
     pub(super) fn add_phrases(&mut self, phrases: &[Vec<u8>], automaton: AhoCorasick) -> u32 {
         let at = index(self.phrases.len());
-        self.needs_of_phrases.push(Needs::of_phrases(phrases));
+        let of = |alphabet: ByteSet| {
+            let left: Vec<Vec<u8>> = phrases
+                .iter()
+                .filter(|phrase| ByteSet::of(phrase).is_subset(alphabet))
+                .cloned()
+                .collect();
+            (!left.is_empty()).then(|| Needs::of_phrases(&left))
+        };
+        self.needs_of_phrases.push(NeedsBy {
+            any: of(ByteSet::FULL),
+            plain: ALPHABETS.map(of),
+        });
         self.phrases.push(automaton);
         at
     }

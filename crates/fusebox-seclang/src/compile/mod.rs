@@ -11,6 +11,7 @@
 //! | `groups` | which captures somebody looks at |
 //! | `filter` | which rules one look at a text rules out |
 //! | `regex` | reads expressions as PCRE without UTF does |
+//! | `restrict` | what is left of an expression for texts of plain words |
 //!
 //! All expressions are compiled here: the first request finds nothing left to do.
 
@@ -26,6 +27,7 @@ mod needs;
 mod operator;
 mod program;
 mod regex;
+mod restrict;
 mod settings;
 
 use crate::error::RulesetError;
@@ -33,7 +35,7 @@ use crate::parse::Sources;
 
 pub(crate) use bits::Bits;
 pub(crate) use bits::contains as bits_contain;
-pub(crate) use filter::{Filter, Lane, Lanes, MAX_WORDS, Place, Probe};
+pub(crate) use filter::{Filter, Lane, Lanes, MAX_WORDS, Place, Probe, Screen};
 pub(crate) use program::{
     Amount, CAPTURES, Change, Ctl, Disruptive, Effect, Head, Initial, Operator, Piece, Program,
     Rule, Select, Target, Text,

@@ -7,6 +7,7 @@
 
 use regex_syntax::hir::{Class, Hir, HirKind};
 
+use super::restrict::PLAIN;
 use crate::ByteSet;
 
 /// What a text must have.
@@ -18,6 +19,19 @@ pub(super) struct Needs {
     pub(super) sets: Vec<ByteSet>,
     /// At least one of these, without case; nothing is known if there are none.
     pub(super) literals: Vec<Vec<u8>>,
+}
+
+/// What a text must have, by what it is written in; `None` where no such text matches.
+#[derive(Clone, Debug, Default)]
+pub(super) struct NeedsBy {
+    pub(super) any: Option<Needs>,
+    pub(super) plain: [Option<Needs>; PLAIN],
+}
+
+impl NeedsBy {
+    pub(super) fn plain(&self, alphabet: usize) -> Option<&Needs> {
+        self.plain.get(alphabet)?.as_ref()
+    }
 }
 
 /// Strings are cut to this: longer ones tell little more and make the automaton larger.

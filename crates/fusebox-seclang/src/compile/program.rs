@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use super::bits::Bits;
 use super::filter::{Probe, Screen};
 use super::regex::Regex;
+use super::restrict::{PLAIN, Plain, alphabet_of};
 use super::settings::Settings;
 use crate::budget::WorkBudget;
 use crate::engine::TxValue;
@@ -27,12 +28,27 @@ pub(crate) struct Program {
     /// Chains of transformations as a tree; node 0 is the value as it is.
     pub(crate) nodes: Vec<Node>,
     pub(crate) regexes: Vec<Regex>,
+    /// What each expression is for texts of each plain alphabet.
+    pub(crate) plain: Vec<[Plain; PLAIN]>,
     pub(crate) phrases: Vec<AhoCorasick>,
     pub(crate) tx: TxTable,
     /// Filters for requests and for responses; `None` for the plain engine.
     pub(crate) screens: Option<[Screen; 2]>,
     /// What `ctl:ruleRemoveTarget..` can leave out, by index.
     pub(crate) exclusions: Vec<Exclusion>,
+}
+
+impl Program {
+    /// The expression to run on a text of these bytes instead of `regex`; `None` if it cannot match.
+    pub(crate) fn regex_for(&self, regex: u32, present: ByteSet) -> Option<u32> {
+        let plain =
+            alphabet_of(present).and_then(|alphabet| self.plain.get(regex as usize)?.get(alphabet));
+        match plain {
+            None | Some(Plain::Same) => Some(regex),
+            Some(Plain::Other(other)) => Some(*other),
+            Some(Plain::Never) => None,
+        }
+    }
 }
 
 /// A step in the tree of transformation chains.

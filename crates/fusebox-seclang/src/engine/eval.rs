@@ -428,8 +428,9 @@ impl<'a> Engine<'a> {
             Operator::Always => true,
             Operator::Never => false,
             Operator::Rx(regex) => {
+                let regex = program.regex_for(*regex, self.state.texts.present(text));
                 let text = self.state.texts.get(text);
-                self.is_match(*regex, text)
+                regex.is_some_and(|regex| self.is_match(regex, text))
             }
             Operator::Phrases(phrases) => {
                 let phrases = program.phrases.get(*phrases as usize);
@@ -532,8 +533,14 @@ impl<'a> Engine<'a> {
                     self.state.work += GROUPS_COST * bytes.len() as u64;
                 }
                 let wanted = if rule.capture_groups { slots.len() } else { 2 };
-                if let Some(slots) = slots.get_mut(..wanted) {
-                    self.scratch.run(program, *regex, |regex, cache| {
+                // An expression for plain texts finds the same match, but has no groups.
+                let regex = if rule.capture_groups {
+                    Some(*regex)
+                } else {
+                    program.regex_for(*regex, self.state.texts.present(text))
+                };
+                if let (Some(slots), Some(regex)) = (slots.get_mut(..wanted), regex) {
+                    self.scratch.run(program, regex, |regex, cache| {
                         regex.search_slots_with(cache, &Input::new(bytes), slots);
                     });
                 }

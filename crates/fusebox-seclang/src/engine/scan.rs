@@ -3,7 +3,7 @@
 use super::Engine;
 use super::lists::{Field, List};
 use super::texts::TextId;
-use crate::compile::{Bits, Filter, Lane, Lanes, MAX_WORDS, Place, Probe, bits_contain};
+use crate::compile::{Bits, Lane, Lanes, MAX_WORDS, Place, Probe, Screen, bits_contain};
 
 impl Engine<'_> {
     /// Looks at what has come since the last phase.
@@ -34,13 +34,7 @@ impl Engine<'_> {
                             Field::Value => entry.value,
                         };
                         let cells = place_at * screen.probes;
-                        self.look(
-                            &screen.filter,
-                            at,
-                            lane,
-                            Some((entry.name, entry_at, cells)),
-                            text,
-                        );
+                        self.look(screen, at, lane, Some((entry.name, entry_at, cells)), text);
                     }
                 }
                 Place::Single(variable) => {
@@ -48,7 +42,7 @@ impl Engine<'_> {
                     // Counted from one, so that the empty text of the beginning is looked at too.
                     let seen = text.index() + 1;
                     if self.looked_at(at, place_at, seen) != seen {
-                        self.look(&screen.filter, at, lane, None, text);
+                        self.look(screen, at, lane, None, text);
                     }
                 }
             }
@@ -69,7 +63,7 @@ impl Engine<'_> {
 
     fn look(
         &mut self,
-        filter: &Filter,
+        screen: &Screen,
         at: usize,
         lane: &Lane,
         entry: Option<(TextId, usize, usize)>,
@@ -82,13 +76,13 @@ impl Engine<'_> {
                 continue;
             }
             let entry = entry.map(|(_, entry, cells)| (entry, cells));
-            self.look_through(filter, at, lanes, &lane.of, entry, text);
+            self.look_through(screen, at, lanes, &lane.of, entry, text);
         }
     }
 
     fn look_through(
         &mut self,
-        filter: &Filter,
+        screen: &Screen,
         at: usize,
         lanes: &Lanes,
         of: &Bits,
@@ -120,7 +114,7 @@ impl Engine<'_> {
         state.work += length;
         let present = state.texts.present(text);
         if !lanes.always_changes && !present.intersects(lanes.triggers) {
-            note(state.texts.probes(filter, of, text), lanes.all.words());
+            note(state.texts.probes(screen, of, text), lanes.all.words());
             return;
         }
         // Most chains leave most values as they are; what looks at the value itself is put together and looks once.
@@ -139,10 +133,10 @@ impl Engine<'_> {
             if seen == text {
                 join(&chain.probes);
             } else {
-                note(state.texts.probes(filter, of, seen), chain.probes.words());
+                note(state.texts.probes(screen, of, seen), chain.probes.words());
             }
         }
-        note(state.texts.probes(filter, of, text), &itself);
+        note(state.texts.probes(screen, of, text), &itself);
     }
 
     /// The first entry of a list that may match, for [`hit_at`](Self::hit_at).

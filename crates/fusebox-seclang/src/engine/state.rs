@@ -173,7 +173,7 @@ impl State {
         {
             hits.clear();
             candidates.clear();
-            candidates.resize(screen.filter.words(), 0);
+            candidates.resize(screen.words(), 0);
             looked_at.clear();
             looked_at.resize(screen.places.len(), 0);
         }

@@ -1,6 +1,6 @@
 //! The bytes of one transaction: every value once, with the set of bytes that occur in it.
 
-use crate::compile::{Bits, Filter, Program};
+use crate::compile::{Bits, Filter, Program, Screen};
 use crate::{ByteSet, Transformation};
 
 /// A text of the arena.
@@ -255,10 +255,11 @@ impl Texts {
     }
 
     /// The probes that the text may pass, of those in `of`; looked at once.
-    pub(crate) fn probes(&mut self, filter: &Filter, of: &Bits, id: TextId) -> &[u64] {
+    pub(crate) fn probes(&mut self, screen: &Screen, of: &Bits, id: TextId) -> &[u64] {
         let Some(text) = self.texts.get(id.index()).copied() else {
             return &[];
         };
+        let filter = screen.filter(text.present);
         let words = filter.words();
         // The empty text stands for any empty value: it has no probes of its own to keep.
         if text.probes != NO_ROW && id != TextId::EMPTY {
