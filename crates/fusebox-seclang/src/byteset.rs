@@ -105,6 +105,16 @@ impl ByteSet {
         Self([!a, !b, !c, !d])
     }
 
+    /// This set, and the letters of it in their other case.
+    #[must_use]
+    pub(crate) const fn in_both_cases(self) -> Self {
+        // All letters are in the second word, and their cases 32 bits apart.
+        const UPPER: u64 = 0x07ff_fffe;
+        let [a, b, c, d] = self.0;
+        let letters = (b | b >> 32) & UPPER;
+        Self([a, b | letters | letters << 32, c, d])
+    }
+
     /// Whether the two sets have a byte in common.
     #[must_use]
     pub const fn intersects(self, other: Self) -> bool {
@@ -169,6 +179,14 @@ mod tests {
             assert!(!set.complement().contains(byte));
             assert_eq!(set.complement().len(), 255);
             assert_eq!(set.union(set.complement()), ByteSet::FULL);
+        }
+    }
+
+    #[test]
+    fn has_letters_in_both_cases_and_nothing_else() {
+        for byte in 0..=u8::MAX {
+            let both = ByteSet::of(&[byte.to_ascii_lowercase(), byte.to_ascii_uppercase(), byte]);
+            assert_eq!(ByteSet::of(&[byte]).in_both_cases(), both);
         }
     }
 

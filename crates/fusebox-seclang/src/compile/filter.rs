@@ -1,6 +1,6 @@
 //! One look at a text says which rules cannot match it.
 //!
-//! Each rule whose first condition is a plain expression or a list of phrases has a *probe*, a bit. [`Filter::look`] gives the bits
+//! Each rule whose first condition is a plain expression or a list of phrases has a *probe*, a bit. [`Filter::look_at_bytes`] and [`Filter::scan`] leave the bits
 //! of the probes that a text may pass: by its length, by the bytes in it, and by one pass of an Aho-Corasick automaton over all the
 //! strings that the rules need (Aho and Corasick, "Efficient string matching", 1975). Then [`Lanes`] say which probes look at a
 //! value at all, and after which transformations.
@@ -128,27 +128,23 @@ impl Filter {
         self.words
     }
 
-    /// Leaves of `probes` those that the text may pass. `literals` is what [`find_literals`](Self::find_literals) has said of the
-    /// text, in whatever case, if it was asked.
-    pub(crate) fn look(
+    /// Leaves of `probes` those that a text of this length and these bytes may pass; whether one of them needs a string.
+    pub(crate) fn look_at_bytes(
         &self,
-        text: &[u8],
+        length: usize,
         present: ByteSet,
-        literals: Option<&[u64]>,
         probes: &mut [u64],
-    ) {
-        let length = self.by_length.get(text.len().min(LONG));
+    ) -> bool {
+        let is_empty = length == 0;
+        let length = self.by_length.get(length.min(LONG));
         let mut left = 0;
         for (probe, length) in probes.iter_mut().zip(length.map_or(&[][..], Bits::words)) {
             *probe &= length;
             left |= *probe;
         }
-        if left == 0 {
-            return;
-        }
         // An empty text has no byte to look up, and its length has left what can match it.
-        if text.is_empty() {
-            return;
+        if left == 0 || is_empty {
+            return false;
         }
         for (rows, probes) in self.planes.iter().zip(probes.chunks_mut(WIDE)) {
             let [rarest, second] = sets_with(rows, present);
@@ -170,33 +166,19 @@ impl Filter {
             }
             literal |= *word & needed;
         }
-        if literal == 0 {
-            return;
-        }
-        let Some(literals) = literals else {
-            self.scan(text, probes);
-            return;
-        };
-        for ((probe, found), needed) in probes
-            .iter_mut()
-            .zip(literals)
-            .zip(self.need_literal.words())
+        literal != 0
+    }
+
+    /// Takes out the probes that need a string which is not among those found.
+    pub(crate) fn keep_found(&self, found: &[u64], probes: &mut [u64]) {
+        for ((probe, found), needed) in probes.iter_mut().zip(found).zip(self.need_literal.words())
         {
             *probe &= found | !needed;
         }
     }
 
-    /// Appends the probes that need a string and have one in the text.
-    pub(crate) fn find_literals(&self, text: &[u8], found: &mut Vec<u64>) {
-        let start = found.len();
-        found.extend_from_slice(self.need_literal.words());
-        if let Some(found) = found.get_mut(start..) {
-            self.scan(text, found);
-        }
-    }
-
     /// Takes out the probes that need a string which is not there.
-    fn scan(&self, text: &[u8], probes: &mut [u64]) {
+    pub(crate) fn scan(&self, text: &[u8], probes: &mut [u64]) {
         let Some(automaton) = &self.automaton else {
             return;
         };
@@ -212,6 +194,9 @@ impl Filter {
         {
             *wait = *probe & needed;
             *probe &= !needed;
+        }
+        if waiting.iter().all(|wait| *wait == 0) {
+            return;
         }
         // The pieces overlap by as much as a string needs that begins at the end of one.
         let share = match text.len() {
@@ -344,6 +329,8 @@ pub(crate) enum Place {
 #[derive(Debug)]
 pub(crate) struct Screen {
     any: Filter,
+    /// All probes.
+    pub(crate) every: Bits,
     /// By alphabet: for plain texts, of which expressions ask more.
     plain: Vec<Filter>,
     pub(crate) places: Vec<Lane>,
@@ -488,8 +475,6 @@ fn screen(
     nodes: &[Node],
 ) -> Result<Screen, ErrorKind> {
     let mut all: Vec<Lane> = Vec::new();
-    let mut every = Bits::new(needs.len());
-    (0..needs.len()).for_each(|probe| every.insert(probe));
     for (probe, at) in probed.iter().enumerate() {
         let Some(rule) = rules.get(*at) else { continue };
         let last = [rule.node];
@@ -509,11 +494,7 @@ fn screen(
                     |lane| lane.place == place,
                     || Lane {
                         place,
-                        // Variables may share a text (`0`), which is looked at once: for all of them.
-                        of: match place {
-                            Place::Single(_) => every.clone(),
-                            Place::List(..) => Bits::new(needs.len()),
-                        },
+                        of: Bits::new(needs.len()),
                         lanes: Vec::new(),
                     },
                 );
@@ -550,7 +531,10 @@ fn screen(
         let of = |needs| NeedsBy::plain(needs, alphabet);
         plain.push(Filter::build(&needs.iter().map(of).collect::<Vec<_>>())?);
     }
+    let mut every = Bits::new(needs.len());
+    (0..needs.len()).for_each(|probe| every.insert(probe));
     Ok(Screen {
+        every,
         any: Filter::build(&any)?,
         plain,
         places: all,
@@ -608,6 +592,11 @@ mod tests {
     fn a_string_is_found_wherever_it_is_in_a_text_scanned_in_pieces() {
         let needs = Needs::of_phrases(&[b"straddle".to_vec(), b"no".to_vec()]);
         let filter = Filter::build(&[Some(&needs)]).unwrap();
+        let look = |text: &[u8], probes: &mut [u64]| {
+            if filter.look_at_bytes(text.len(), ByteSet::of(text), probes) {
+                filter.scan(text, probes);
+            }
+        };
         for length in [
             INTERLEAVED - 1,
             INTERLEAVED,
@@ -619,10 +608,10 @@ mod tests {
                 let mut text = vec![b'.'; length];
                 text[at..at + 8].copy_from_slice(b"StRaDdLe");
                 let mut probes = [1];
-                filter.look(&text, ByteSet::of(&text), None, &mut probes);
+                look(&text, &mut probes);
                 assert_eq!(probes, [1], "{at} of {length}");
                 text[at + 7] = b'.';
-                filter.look(&text, ByteSet::of(&text), None, &mut probes);
+                look(&text, &mut probes);
                 assert_eq!(probes, [0], "{at} of {length}");
             }
         }

@@ -9,6 +9,7 @@ use super::state::Matched;
 use super::texts::{Asked, TextId};
 use super::tx::{TxName, TxValue};
 use crate::compile::{CAPTURES, Operator, Rule, Select, Target};
+use crate::libinjection;
 use crate::operator;
 use crate::parse::Variable;
 
@@ -470,13 +471,13 @@ impl<'a> Engine<'a> {
             Operator::ByteRange(allowed) => !self.state.texts.present(text).is_subset(*allowed),
             Operator::UrlEncoding => operator::bad_url_encoding(self.state.texts.get(text)),
             Operator::Utf8Encoding => operator::bad_utf8(self.state.texts.get(text)),
-            Operator::DetectSqli => self.state.texts.remembered(text, Asked::Sqli, |text| {
-                crate::libinjection::sqli(text).is_some()
-            }),
+            Operator::DetectSqli => {
+                let ask = |text: &[u8], present| libinjection::sqli_of(text, present).is_some();
+                self.state.texts.remembered(text, Asked::Sqli, ask)
+            }
             Operator::DetectXss => {
-                self.state
-                    .texts
-                    .remembered(text, Asked::Xss, crate::libinjection::xss)
+                let texts = &mut self.state.texts;
+                texts.remembered(text, Asked::Xss, libinjection::xss_of)
             }
         };
         positive != rule.negated
@@ -559,7 +560,7 @@ impl<'a> Engine<'a> {
                 }
             }
             Operator::DetectSqli => {
-                let fingerprint = match crate::libinjection::sqli(bytes) {
+                let fingerprint = match libinjection::sqli(bytes) {
                     Some(fingerprint) => self.state.texts.push(fingerprint.as_bytes()),
                     None => TextId::EMPTY,
                 };

@@ -3,7 +3,7 @@
 use super::Engine;
 use super::lists::{Field, List};
 use super::texts::TextId;
-use crate::compile::{Bits, Lane, Lanes, MAX_WORDS, Place, Probe, Screen, bits_contain};
+use crate::compile::{Bits, Lanes, MAX_WORDS, Place, Probe, Screen, bits_contain};
 
 impl Engine<'_> {
     /// Looks at what has come since the last phase.
@@ -34,7 +34,13 @@ impl Engine<'_> {
                             Field::Value => entry.value,
                         };
                         let cells = place_at * screen.probes;
-                        self.look(screen, at, lane, Some((entry.name, entry_at, cells)), text);
+                        self.look(
+                            screen,
+                            at,
+                            place_at,
+                            Some((entry.name, entry_at, cells)),
+                            text,
+                        );
                     }
                 }
                 Place::Single(variable) => {
@@ -42,7 +48,7 @@ impl Engine<'_> {
                     // Counted from one, so that the empty text of the beginning is looked at too.
                     let seen = text.index() + 1;
                     if self.looked_at(at, place_at, seen) != seen {
-                        self.look(screen, at, lane, None, text);
+                        self.look(screen, at, place_at, None, text);
                     }
                 }
             }
@@ -65,18 +71,18 @@ impl Engine<'_> {
         &mut self,
         screen: &Screen,
         at: usize,
-        lane: &Lane,
+        place: usize,
         entry: Option<(TextId, usize, usize)>,
         text: TextId,
     ) {
-        for lanes in &lane.lanes {
+        for lanes in screen.places.get(place).map_or(&[][..], |lane| &lane.lanes) {
             if let (Some(wanted), Some((name, ..))) = (&lanes.name, entry)
                 && !self.state.texts.get(name).eq_ignore_ascii_case(wanted)
             {
                 continue;
             }
             let entry = entry.map(|(_, entry, cells)| (entry, cells));
-            self.look_through(screen, at, lanes, &lane.of, entry, text);
+            self.look_through(screen, at, lanes, place, entry, text);
         }
     }
 
@@ -85,7 +91,7 @@ impl Engine<'_> {
         screen: &Screen,
         at: usize,
         lanes: &Lanes,
-        of: &Bits,
+        place: usize,
         entry: Option<(usize, usize)>,
         text: TextId,
     ) {
@@ -114,7 +120,7 @@ impl Engine<'_> {
         state.work += length;
         let present = state.texts.present(text);
         if !lanes.always_changes && !present.intersects(lanes.triggers) {
-            note(state.texts.probes(screen, of, text), lanes.all.words());
+            note(state.texts.probes(screen, place, text), lanes.all.words());
             return;
         }
         // Most chains leave most values as they are; what looks at the value itself is put together and looks once.
@@ -133,10 +139,13 @@ impl Engine<'_> {
             if seen == text {
                 join(&chain.probes);
             } else {
-                note(state.texts.probes(screen, of, seen), chain.probes.words());
+                note(
+                    state.texts.probes(screen, place, seen),
+                    chain.probes.words(),
+                );
             }
         }
-        note(state.texts.probes(screen, of, text), &itself);
+        note(state.texts.probes(screen, place, text), &itself);
     }
 
     /// The first entry of a list that may match, for [`hit_at`](Self::hit_at).

@@ -25,6 +25,8 @@ struct Text {
     row: u32,
     /// Where its probes start in `probes`; [`NO_ROW`] until it was looked at.
     probes: u32,
+    /// The place that it was looked at for.
+    place: u8,
     /// The next of the texts that transformations made of one value; [`NO_ROW`] after the last.
     sibling: u32,
     /// The first of what transformations made of a long text, in `made`; [`NO_ROW`] if none has.
@@ -33,11 +35,16 @@ struct Text {
     folded: u32,
     /// Where the strings found in a long text of lower case start in `literals`; [`NO_ROW`] until it was scanned.
     literals: u32,
+    /// The place that it was scanned for.
+    scanned_for: u8,
     /// Answers of costly operators: for each [`Asked`] a bit that it was asked and one that it said yes.
     answers: u8,
 }
 
 const NO_ROW: u32 = u32::MAX;
+
+/// In the place of a place: a text that several of them share (`0`) was looked at for all of them.
+const EVERY_PLACE: u8 = u8::MAX;
 
 impl Text {
     const fn new(start: u32, end: u32, present: ByteSet) -> Self {
@@ -47,10 +54,12 @@ impl Text {
             present,
             row: NO_ROW,
             probes: NO_ROW,
+            place: EVERY_PLACE,
             sibling: NO_ROW,
             made: NO_ROW,
             folded: NO_ROW,
             literals: NO_ROW,
+            scanned_for: EVERY_PLACE,
             answers: 0,
         }
     }
@@ -254,46 +263,73 @@ impl Texts {
         after
     }
 
-    /// The probes that the text may pass, of those in `of`; looked at once.
-    pub(crate) fn probes(&mut self, screen: &Screen, of: &Bits, id: TextId) -> &[u64] {
+    /// The probes of a place that the text may pass; looked at once.
+    pub(crate) fn probes(&mut self, screen: &Screen, place: usize, id: TextId) -> &[u64] {
         let Some(text) = self.texts.get(id.index()).copied() else {
             return &[];
         };
         let filter = screen.filter(text.present);
         let words = filter.words();
+        let place = u8::try_from(place).unwrap_or(EVERY_PLACE);
+        let mut looked_for = place;
         // The empty text stands for any empty value: it has no probes of its own to keep.
         if text.probes != NO_ROW && id != TextId::EMPTY {
-            let start = text.probes as usize;
-            return self.probes.get(start..start + words).unwrap_or_default();
+            if text.place == place || text.place == EVERY_PLACE {
+                let start = text.probes as usize;
+                return self.probes.get(start..start + words).unwrap_or_default();
+            }
+            looked_for = EVERY_PLACE;
         }
-        let literals = self.literals_of_folded(filter, text.folded);
+        let of = match screen.places.get(usize::from(looked_for)) {
+            Some(lane) => &lane.of,
+            None => &screen.every,
+        };
         let start = self.probes.len();
         self.probes.extend_from_slice(of.words());
-        let literals = literals.and_then(|at| self.literals.get(at..at + words));
-        let bytes = self.bytes.get(text.start as usize..text.end as usize);
-        if let Some(probes) = self.probes.get_mut(start..) {
-            filter.look(bytes.unwrap_or_default(), text.present, literals, probes);
+        let mut probes = self.probes.get_mut(start..).unwrap_or_default();
+        if filter.look_at_bytes((text.end - text.start) as usize, text.present, probes) {
+            let folded = self.literals_of_folded(filter, of, looked_for, text.folded);
+            let literals = folded.and_then(|at| self.literals.get(at..at + words));
+            let bytes = self.bytes.get(text.start as usize..text.end as usize);
+            probes = self.probes.get_mut(start..).unwrap_or_default();
+            match literals {
+                Some(literals) => filter.keep_found(literals, probes),
+                None => filter.scan(bytes.unwrap_or_default(), probes),
+            }
         }
         if let Some(text) = self.texts.get_mut(id.index())
             && id != TextId::EMPTY
         {
             text.probes = offset(start);
+            text.place = looked_for;
         }
         self.probes.get(start..).unwrap_or_default()
     }
 
     /// Where the strings stand that were found in this text of lower case; scanned once for all texts that differ from it in case
     /// only, because the filter reads no case.
-    fn literals_of_folded(&mut self, filter: &Filter, folded: u32) -> Option<usize> {
+    fn literals_of_folded(
+        &mut self,
+        filter: &Filter,
+        of: &Bits,
+        place: u8,
+        folded: u32,
+    ) -> Option<usize> {
         let text = self.texts.get(folded as usize).copied()?;
-        if text.literals != NO_ROW {
+        if text.literals != NO_ROW && (text.scanned_for == place || text.scanned_for == EVERY_PLACE)
+        {
             return Some(text.literals as usize);
         }
         let start = self.literals.len();
         let bytes = self.bytes.get(text.start as usize..text.end as usize)?;
-        filter.find_literals(bytes, &mut self.literals);
+        self.literals.extend_from_slice(of.words());
+        let found = self.literals.get_mut(start..)?;
+        // What its own bytes rule out may be asked for by a text with letters of the other case.
+        filter.look_at_bytes(bytes.len(), text.present.in_both_cases(), found);
+        filter.scan(bytes, found);
         if let Some(text) = self.texts.get_mut(folded as usize) {
             text.literals = offset(start);
+            text.scanned_for = place;
         }
         Some(start)
     }
@@ -303,7 +339,7 @@ impl Texts {
         &mut self,
         id: TextId,
         what: Asked,
-        ask: impl FnOnce(&[u8]) -> bool,
+        ask: impl FnOnce(&[u8], ByteSet) -> bool,
     ) -> bool {
         let asked = what as u8;
         let yes = asked << 1;
@@ -311,7 +347,7 @@ impl Texts {
         if answers & asked != 0 {
             return answers & yes != 0;
         }
-        let answer = ask(self.get(id));
+        let answer = ask(self.get(id), self.present(id));
         if let Some(text) = self.texts.get_mut(id.index()) {
             text.answers |= asked | if answer { yes } else { 0 };
         }
@@ -350,6 +386,11 @@ impl Texts {
     /// that the filter looks at it once.
     fn apply(&mut self, step: Transformation, root: TextId, id: TextId) -> TextId {
         let is_long = self.length(id) >= LONG;
+        let present = self.present(id);
+        if step.certainly_keeps(self.get(id), present) {
+            return id;
+        }
+        let step = step.usual_form(self.get(id), present);
         if is_long && let Some(known) = self.made_before(step, id) {
             return known;
         }
@@ -357,7 +398,7 @@ impl Texts {
         buffer.clear();
         self.transformed += self.length(id) as u64;
         let after = if step.apply(self.get(id), &mut buffer) {
-            self.sibling(root, &buffer)
+            self.sibling(root, &buffer, step.present_after(present))
         } else {
             id
         };
@@ -396,7 +437,8 @@ impl Texts {
         }
     }
 
-    fn sibling(&mut self, root: TextId, bytes: &[u8]) -> TextId {
+    /// The text of these bytes among those made of `root`. What occurs in them is looked up if it is not known.
+    fn sibling(&mut self, root: TextId, bytes: &[u8], known: Option<ByteSet>) -> TextId {
         if bytes.is_empty() {
             return TextId::EMPTY;
         }
@@ -410,7 +452,9 @@ impl Texts {
                 _ => break,
             }
         }
-        let new = self.push(bytes);
+        let start = offset(self.bytes.len());
+        self.bytes.extend_from_slice(bytes);
+        let new = self.add(start, known.unwrap_or_else(|| present(bytes)));
         if let Some(last) = self.texts.get_mut(last.index()) {
             last.sibling = new.0;
         }

@@ -59,16 +59,28 @@ pub const fn may_be_xss(present: ByteSet) -> bool {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Gated<D>(pub D);
 
-impl<D: Detector> Detector for Gated<D> {
-    fn sqli(&self, value: &[u8]) -> Option<Fingerprint> {
-        if !may_be_sqli(ByteSet::of(value)) || is_json_name(value) || plain::is_no_sql(value) {
+impl<D: Detector> Gated<D> {
+    /// As [`sqli`](Detector::sqli), where the bytes that occur in the value are known.
+    pub(super) fn sqli_of(&self, value: &[u8], present: ByteSet) -> Option<Fingerprint> {
+        if !may_be_sqli(present) || is_json_name(value) || plain::is_no_sql(value) {
             None
         } else {
             self.0.sqli(value)
         }
     }
 
+    /// As [`xss`](Detector::xss), where the bytes that occur in the value are known.
+    pub(super) fn xss_of(&self, value: &[u8], present: ByteSet) -> bool {
+        may_be_xss(present) && self.0.xss(value)
+    }
+}
+
+impl<D: Detector> Detector for Gated<D> {
+    fn sqli(&self, value: &[u8]) -> Option<Fingerprint> {
+        self.sqli_of(value, ByteSet::of(value))
+    }
+
     fn xss(&self, value: &[u8]) -> bool {
-        may_be_xss(ByteSet::of(value)) && self.0.xss(value)
+        self.xss_of(value, ByteSet::of(value))
     }
 }

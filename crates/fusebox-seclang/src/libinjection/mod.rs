@@ -28,6 +28,8 @@ pub trait Detector {
     fn xss(&self, value: &[u8]) -> bool;
 }
 
+use crate::ByteSet;
+
 /// The tokens of a SQL injection, one letter each, at most eight: `s&1` is a string, a logical operator, a number.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint {
@@ -91,4 +93,14 @@ pub fn sqli(value: &[u8]) -> Option<Fingerprint> {
 #[must_use]
 pub fn xss(value: &[u8]) -> bool {
     DETECTOR.xss(value)
+}
+
+/// As [`sqli`], where the bytes that occur in the value are known.
+pub(crate) fn sqli_of(value: &[u8], present: ByteSet) -> Option<Fingerprint> {
+    DETECTOR.sqli_of(value, present)
+}
+
+/// As [`xss`], where the bytes that occur in the value are known.
+pub(crate) fn xss_of(value: &[u8], present: ByteSet) -> bool {
+    DETECTOR.xss_of(value, present)
 }

@@ -10,6 +10,7 @@ mod comments;
 mod digest;
 mod hex;
 mod html;
+mod known;
 mod parity;
 mod path;
 mod scan;

@@ -33,16 +33,21 @@ fn walk(input: &[u8], out: &mut Vec<u8>, unicode: impl Fn(&[u8]) -> Option<u8>) 
     const UNICODE_LENGTH: usize = "uHHHH".len();
     let mut invalid = false;
     let mut rest = input;
-    while let Some(position) = memchr::memchr2(b'%', b'+', rest) {
+    // A plus stands for every space, so there are many: they are replaced on the way, many bytes at a time.
+    let plain = |out: &mut Vec<u8>, bytes: &[u8]| {
+        out.extend(bytes.iter().map(|byte| match byte {
+            b'+' => b' ',
+            byte => *byte,
+        }));
+    };
+    while let Some(position) = memchr::memchr(b'%', rest) {
         let (before, marked) = rest.split_at(position);
-        out.extend_from_slice(before);
-        let Some((mark, after)) = marked.split_first() else {
+        plain(out, before);
+        let Some((_percent, after)) = marked.split_first() else {
             break;
         };
         rest = after;
-        if *mark == b'+' {
-            out.push(b' ');
-        } else if let Some(byte) = unicode(after) {
+        if let Some(byte) = unicode(after) {
             out.push(byte);
             rest = after.get(UNICODE_LENGTH..).unwrap_or_default();
         } else if let [high, low, tail @ ..] = after
@@ -55,7 +60,7 @@ fn walk(input: &[u8], out: &mut Vec<u8>, unicode: impl Fn(&[u8]) -> Option<u8>) 
             out.push(b'%');
         }
     }
-    out.extend_from_slice(rest);
+    plain(out, rest);
     invalid
 }
 
