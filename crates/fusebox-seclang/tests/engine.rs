@@ -529,3 +529,44 @@ fn matched_var_in_a_chain_is_what_the_link_before_matched_last() {
         |tx| assert_eq!(messages(tx), ["MATCHED_VAR_NAME MATCHED_VAR", "2"]),
     );
 }
+
+#[test]
+fn an_address_is_in_a_network_however_either_is_written() {
+    let matches = |networks: &str, address: &str| {
+        let text = format!("SecRule ARGS:a \"@ipMatch {networks}\" \"id:1,phase:1,pass\"");
+        let found = ids(&get(&rules(&text), &format!("/?a={address}"))) == [1];
+        let negated = text.replace("@ipMatch", "!@ipMatch");
+        assert_eq!(
+            found,
+            ids(&get(&rules(&negated), &format!("/?a={address}"))).is_empty(),
+            "{networks} {address}"
+        );
+        found
+    };
+    for (networks, address, expected) in [
+        ("10.0.0.0/8", "10.255.255.255", true),
+        ("10.0.0.0/8", "11.0.0.0", false),
+        ("10.1.2.3/8", "10.9.9.9", true),
+        ("10.0.0.0/31", "10.0.0.2", false),
+        ("10.0.0.1", "10.0.0.1", true),
+        ("0.0.0.0/0", "203.0.113.9", true),
+        ("0.0.0.0/0", "2001:db8::1", false),
+        ("::/0", "2001:db8::1", true),
+        // IPv4 written as IPv6, on either side.
+        ("10.0.0.0/8", "::ffff:10.1.2.3", true),
+        ("::ffff:10.0.0.0/104", "10.1.2.3", true),
+        ("::ffff:10.0.0.0/104", "::FFFF:0a01:0203", true),
+        ("::ffff:10.0.0.0/104", "11.0.0.1", false),
+        ("::ffff:10.0.0.1", "10.0.0.1", true),
+        ("::/0", "10.0.0.1", false),
+        ("2001:DB8::/32", "2001:db8:ffff::", true),
+        ("2001:db8::/32", "2001:db9::", false),
+        ("::1, 192.0.2.0/24", "::1", true),
+        // No address at all.
+        ("0.0.0.0/0", "10.0.0.1:80", false),
+        ("0.0.0.0/0", "[::1]", false),
+        ("0.0.0.0/0", "", false),
+    ] {
+        assert_eq!(matches(networks, address), expected, "{networks} {address}");
+    }
+}

@@ -88,8 +88,7 @@ fn is_ascii_and_more(label: &[u8]) -> bool {
             (1..=2).contains(&number.len()) && number.iter().all(u8::is_ascii_digit)
         })
     };
-    ASCII_AND_MORE.iter().any(|known| known.as_bytes() == lower)
-        || FAMILIES.iter().any(|family| in_family(family))
+    ASCII_AND_MORE.iter().any(|known| known.as_bytes() == lower) || FAMILIES.iter().any(in_family)
 }
 
 /// The `charset` of a content type.

@@ -174,23 +174,54 @@ fn lines_of_files(argument: &str, folder: &Path) -> Result<Vec<Vec<u8>>, ErrorKi
 }
 
 fn networks(argument: &str) -> Result<Box<[IpNet]>, ErrorKind> {
-    argument
-        .split([',', ' '])
-        .map(str::trim)
+    let networks = argument
+        .split([',', ' ', '\t'])
         .filter(|text| !text.is_empty())
         .map(|text| {
             let network = text.parse::<IpNet>().ok();
             let host = || text.parse::<std::net::IpAddr>().ok().map(IpNet::from);
-            network.or_else(host).ok_or_else(|| ErrorKind::Address {
-                text: text.to_owned(),
-            })
+            let network = network.or_else(host);
+            network
+                .and_then(canonical)
+                .ok_or_else(|| ErrorKind::Address {
+                    text: text.to_owned(),
+                })
         })
-        .collect()
+        .collect::<Result<Box<[IpNet]>, _>>()?;
+    // It would never match, and its negation always.
+    if networks.is_empty() {
+        return Err(ErrorKind::Value {
+            what: "@ipMatch".to_owned(),
+            value: argument.to_owned(),
+            expected: "at least one address or network",
+        });
+    }
+    Ok(networks)
+}
+
+/// The network as addresses are compared: IPv4 written as IPv6 (`::ffff:192.0.2.0/120`) is IPv4. `None` for one that has a part of
+/// that range and something beside it, which is a slip (`::ffff:0:0/64`).
+fn canonical(network: IpNet) -> Option<IpNet> {
+    let IpNet::V6(v6) = network else {
+        return Some(network);
+    };
+    let Some(v4) = v6.addr().to_ipv4_mapped() else {
+        return Some(network);
+    };
+    let prefix = v6.prefix_len().checked_sub(96)?;
+    ipnet::Ipv4Net::new(v4, prefix).ok().map(IpNet::V4)
 }
 
 /// `10,13,32-126`
 fn byte_range(argument: &str) -> Result<ByteSet, ErrorKind> {
     let mut set = ByteSet::EMPTY;
+    if argument.trim().is_empty() {
+        return Err(ErrorKind::Value {
+            what: "@validateByteRange".to_owned(),
+            value: argument.to_owned(),
+            expected: "at least one byte or range of bytes",
+        });
+    }
     for range in argument
         .split(',')
         .map(str::trim)
@@ -231,12 +262,26 @@ mod tests {
         assert!(set.contains(b' ') && set.contains(b'~') && !set.contains(0));
         assert!(byte_range("1-256").is_err());
         assert!(byte_range("9-1").is_err());
+        assert!(byte_range("").is_err());
     }
 
     #[test]
     fn reads_addresses_and_networks() {
         let all = networks("127.0.0.1, ::1,10.0.0.0/8").unwrap();
         assert_eq!(all.len(), 3);
+        for slip in [
+            "",
+            " , ",
+            "::ffff:0:0/64",
+            "10.0.0.0/255.0.0.0",
+            "10.0.0.1-10.0.0.9",
+            "10.0.0",
+            "fe80::1%eth0",
+            "::1/129",
+            "01.2.3.4",
+        ] {
+            assert!(networks(slip).is_err(), "{slip}");
+        }
         assert_eq!(
             networks("10.0.0.0/33").unwrap_err().to_string(),
             "@ipMatch: \"10.0.0.0/33\" is no address and no network"
