@@ -116,9 +116,8 @@ impl Policy {
         self
     }
 
-    /// How many keys may be active at once; the limiter's unless set. A token bucket takes 16 bytes
-    /// for each, now. A sliding window keeps two windows for each, so set twice as many: from about two thirds of the
-    /// capacity on, keys find no place and the overflow rule applies.
+    /// How many keys may be active at once; the limiter's unless set. It takes 16 bytes for each, now; a sliding window,
+    /// which keeps two counts, takes 24. See [`MemoryStore`].
     pub const fn capacity(mut self, keys: usize) -> Self {
         self.capacity = Some(keys);
         self

@@ -33,7 +33,7 @@
 //!   refunds, penalties, changes of a quota (which keep what clients have spent), and while the clock stands. A refund
 //!   adds what it gives back, and is worth nothing where time has given it back already.
 //! - **Memory**: 16 bytes for each active key a policy has room for ([`RateLimiterBuilder::capacity`]), allocated when it is
-//!   built; a sliding window needs twice that. No number of keys makes it grow, and no number of keys gets anyone a fresh quota: see
+//!   built; 24 for a sliding window. No number of keys makes it grow, and no number of keys gets anyone a fresh quota: see
 //!   [`MemoryStore`](store::MemoryStore).
 //! - **Cost**: an admission with one policy is one cache line, one compare-and-swap, one look at the clock, no
 //!   allocation and no lock. The answer is passed on as it is, unless somebody

@@ -100,6 +100,12 @@ impl Window {
         Ok(())
     }
 
+    /// Whether the window before counts too.
+    #[must_use]
+    pub const fn slides(&self) -> bool {
+        self.sliding
+    }
+
     /// The moment at which something was spent that is to be given back; `None` if the quota was changed since, and
     /// nobody can tell any more in which window that was.
     #[must_use]

@@ -7,7 +7,7 @@ use fusebox_core::{Timestamp, Value};
 
 use super::hash::{Key, KeyHasher};
 use super::log_table::LogTable;
-use super::table::{Aging, FALSE_MATCH, NoPlace, Overflow, Spot, Table};
+use super::table::{Aging, FALSE_MATCH, NoPlace, Overflow, Room, Spot, Table};
 use super::{
     Act, Answer, Decision, Keys, MOST_POLICIES, Question, QuotaStore, Standing, StoreError, Verdict,
 };
@@ -20,12 +20,17 @@ use crate::engine::{STATE_MASK, Step};
 /// Quotas in the memory of this process: bounded, lock-free (but for exact logs), answered at once.
 ///
 /// # Memory
-/// [`Layout::capacity`] active keys take 16 bytes each, allocated when it is made, and never more. A sliding window
-/// takes up two of these places for a key that is active in two windows in a row. An exact log takes eight bytes per entry of its limit, twice.
+/// [`Layout::capacity`] active keys take 16 bytes each, allocated when it is made, and never more; those of a sliding
+/// window, which counts this window and the one before, take 24. An exact log takes eight bytes per entry of its limit,
+/// three times, and about a hundred more.
+///
+/// When as many keys are active as that, one new key in some ten million finds no place, with exact logs one in a hundred
+/// thousand. Then [`Layout::overflow`] applies, to that key alone.
 ///
 /// # Accuracy
 /// Two keys are taken for one with a probability of `8 / 2^24`, about one in two million for each new
-/// key when the table is full of active ones. They then share a quota: the error is against clients, never for
+/// key when the table is full of active ones; in a sliding window, whose table is fuller and looked into twice, one in
+/// eight hundred thousand; with exact logs never. They then share a quota: the error is against clients, never for
 /// them. Which keys are taken for one is decided by a secret, so it cannot be brought about.
 ///
 /// # Many policies at once
@@ -71,13 +76,18 @@ impl Accounts {
     /// Of a token bucket, or of a leaky bucket; see [`Gcra`].
     #[must_use]
     pub fn bucket(rules: Gcra, layout: Layout) -> Self {
-        Self(Kind::Bucket(rules, layout.table()))
+        Self(Kind::Bucket(rules, layout.table(Room::ONE_WORD)))
     }
 
     /// Of windows.
     #[must_use]
     pub fn window(rules: Window, layout: Layout) -> Self {
-        Self(Kind::Window(rules, layout.table()))
+        let room = if rules.slides() {
+            Room::TWO_WORDS
+        } else {
+            Room::ONE_WORD
+        };
+        Self(Kind::Window(rules, layout.table(room)))
     }
 
     /// Of exact logs.
@@ -274,8 +284,8 @@ impl Accounts {
 }
 
 impl Layout {
-    fn table(self) -> Table {
-        Table::new(self.capacity, self.overflow)
+    fn table(self, room: Room) -> Table {
+        Table::new(self.capacity, room, self.overflow)
     }
 }
 

@@ -42,11 +42,31 @@ const WAYS: usize = if cfg!(fusebox_loom) { 2 } else { 8 };
 const CLAIM: u64 = 1 << STATE_BITS;
 const TAG_SHIFT: u32 = STATE_BITS + 1;
 const TAG_BITS: u32 = 64 - TAG_SHIFT;
-/// Half full, a key finds both of its lines full once in some ten million.
-const WORDS_PER_KEY: usize = 2;
-/// A new key takes its first line while that has so many places left, so that most keys are found with
-/// one look; past that the emptier of the two, so that lines fill evenly.
-const ROOMY: usize = if cfg!(fusebox_loom) { 1 } else { 3 };
+
+/// How much room there is for each key that may be active.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    words_per_key: usize,
+    /// A new key takes its first line while that has so many places left, so that most keys are found with
+    /// one look; past that the emptier of the two, so that lines fill evenly.
+    roomy: usize,
+}
+
+impl Room {
+    /// For keys with one word. The table is half full then, and of a hundred million simulated keys none found both of its
+    /// lines full; one in twenty is in its second.
+    pub(crate) const ONE_WORD: Self = Self {
+        words_per_key: 2,
+        roomy: if cfg!(fusebox_loom) { 1 } else { 3 },
+    };
+    /// For keys with two, as a sliding window has: two thirds full, in exchange for eight bytes less for each key. Lines that
+    /// fill more evenly make up for it: one word in some ten million finds no place, one in five is in its second line.
+    pub(crate) const TWO_WORDS: Self = Self {
+        words_per_key: 3,
+        roomy: if cfg!(fusebox_loom) { 1 } else { 5 },
+    };
+}
+
 /// How likely a new key is taken for one that is there, when the table is as full as its settings
 /// allow: eight words are compared in 24 bits.
 pub(crate) const FALSE_MATCH: f64 = 8.0 / (1_u64 << TAG_BITS) as f64;
@@ -120,6 +140,7 @@ struct Counters {
 #[derive(Debug)]
 pub(crate) struct Table {
     lines: Box<[Line]>,
+    roomy: usize,
     /// What there would be at an index beyond the lines, if one could be computed: the compiler does not see
     /// that it cannot.
     beyond: Line,
@@ -161,13 +182,16 @@ struct Home<'t> {
     lines: [&'t Line; 2],
     tag: u64,
     way: usize,
+    roomy: usize,
 }
 
 impl Table {
     /// Room for so many keys at once, all of them active.
-    pub(crate) fn new(keys: usize, overflow: Overflow) -> Self {
-        let lines = keys.saturating_mul(WORDS_PER_KEY).div_ceil(WAYS).max(2);
+    pub(crate) fn new(keys: usize, room: Room, overflow: Overflow) -> Self {
+        let words = keys.saturating_mul(room.words_per_key);
+        let lines = words.div_ceil(WAYS).max(2);
         Self {
+            roomy: room.roomy,
             lines: (0..lines).map(|_| Line::new()).collect(),
             beyond: Line::new(),
             shares: match overflow {
@@ -341,6 +365,7 @@ impl Table {
             lines: [first, second],
             tag,
             way: way(hash),
+            roomy: self.roomy,
         };
         loop {
             let (claim, ours) = match home.look(aging) {
@@ -482,7 +507,7 @@ impl<'t> Home<'t> {
         }
         let [first, second] = free;
         let [in_first, in_second] = room;
-        let roomier = if in_first >= ROOMY || in_first >= in_second {
+        let roomier = if in_first >= self.roomy || in_first >= in_second {
             first
         } else {
             second
