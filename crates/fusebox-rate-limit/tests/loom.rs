@@ -151,3 +151,76 @@ fn refunds_and_spending_do_not_lose_each_other() {
         assert!(!ask(&store, HOUR, 7, Act::Spend));
     });
 }
+
+/// Policies under keys of their own, the first of which has less.
+fn two_policies(first: u64, last: u64) -> Arc<MemoryStore> {
+    let accounts = |burst| {
+        let rules = Gcra::meter(Quota::per_hour(1).burst(burst), Duration::ZERO).unwrap();
+        let layout = Layout {
+            capacity: 1,
+            overflow: Overflow::Refuse,
+        };
+        Accounts::bucket(rules, layout)
+    };
+    Arc::new(MemoryStore::new(vec![vec![
+        accounts(first),
+        accounts(last),
+    ]]))
+}
+
+fn ask_both(store: &MemoryStore, client: u128, act: Act) -> (bool, [u64; 2]) {
+    let keys = [Key::from_bits(client), Key::SHARED];
+    let verdict = store.decide(&Question {
+        now: Timestamp::from_nanos(HOUR),
+        tier: 0,
+        keys: Keys::Each(&keys),
+        cost: 1,
+        act,
+        detail: act == Act::Peek,
+    });
+    let left = verdict.standings.map_or([0; 2], |standings| {
+        [standings[0].remaining, standings[1].remaining]
+    });
+    let passes = matches!(verdict.decision, Decision::Admitted { .. });
+    (passes, left)
+}
+
+/// Both find room in both policies, one is too late in the first: it gives back what it has spent in the last.
+#[test]
+fn who_is_too_late_for_one_policy_has_spent_nothing_in_the_other() {
+    model(3, || {
+        let store = two_policies(2, 3);
+        assert!(ask_both(&store, 7, Act::Spend).0);
+        let other = {
+            let store = store.clone();
+            thread::spawn(move || ask_both(&store, 7, Act::Spend).0)
+        };
+        let mine = ask_both(&store, 7, Act::Spend).0;
+        let theirs = other.join().unwrap();
+        assert!(mine ^ theirs, "one is admitted, and one only");
+        assert_eq!(ask_both(&store, 7, Act::Peek).1, [0, 1]);
+    });
+}
+
+/// What one client gives back meets what another spends in the policy that both share.
+#[test]
+fn giving_back_and_spending_in_a_shared_policy_do_not_lose_each_other() {
+    model(2, || {
+        let store = two_policies(2, 5);
+        assert!(ask_both(&store, 7, Act::Spend).0);
+        assert!(ask_both(&store, 8, Act::Spend).0);
+        let [same, another] = [7, 8].map(|client| {
+            let store = store.clone();
+            thread::spawn(move || ask_both(&store, client, Act::Spend).0)
+        });
+        let mine = ask_both(&store, 7, Act::Spend).0;
+        let theirs = same.join().unwrap();
+        assert!(mine ^ theirs, "one is admitted, and one only");
+        assert!(
+            another.join().unwrap(),
+            "there was room for it all the time"
+        );
+        assert_eq!(ask_both(&store, 7, Act::Peek).1, [0, 1]);
+        assert_eq!(ask_both(&store, 8, Act::Peek).1, [0, 1]);
+    });
+}
