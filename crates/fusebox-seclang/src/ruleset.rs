@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::budget::WorkBudget;
-use crate::compile::{self, Program};
+use crate::compile::{self, Program, Resolvers};
 use crate::engine::{Scratch, State, Store, Transaction};
 use crate::error::RulesetError;
 use crate::parse::Sources;
 use crate::pool::Pool;
+use crate::resolver::{BlockLists, GeoDatabase};
 use crate::warm;
 
 /// Compiled rules: cheap to clone, shared by every transaction.
@@ -106,6 +107,7 @@ pub struct RulesetBuilder {
     sources: Vec<Source>,
     plain: bool,
     budget: WorkBudget,
+    resolvers: Resolvers,
 }
 
 #[derive(Clone, Debug)]
@@ -167,6 +169,20 @@ impl RulesetBuilder {
         self
     }
 
+    /// Answers `@rbl`, which is an error without it.
+    #[must_use]
+    pub fn block_lists(mut self, lists: impl BlockLists + 'static) -> Self {
+        self.resolvers.block_lists = Some(Arc::new(lists));
+        self
+    }
+
+    /// Answers `@geoLookup`, which is an error without it, and so is the `GEO` collection.
+    #[must_use]
+    pub fn geo_database(mut self, database: impl GeoDatabase + 'static) -> Self {
+        self.resolvers.geo = Some(Arc::new(database));
+        self
+    }
+
     /// Turns off everything that only makes it faster: nothing is decided at load and every rule looks at every value.
     ///
     /// The reference of the differential tests. Hundreds of times slower on some traffic.
@@ -189,7 +205,7 @@ impl RulesetBuilder {
                 Source::Crs(folder) => crs(&mut sources, folder)?,
             }
         }
-        let mut program = compile::compile(&sources, !self.plain)?;
+        let mut program = compile::compile(&sources, &self.resolvers, !self.plain)?;
         program.budget = self.budget;
         let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
         let mut rules = Ruleset {

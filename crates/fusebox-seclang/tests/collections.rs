@@ -100,7 +100,7 @@ fn sessions_and_users_are_those_of_one_application() {
     let named = |name: &str| {
         rules(&format!(
             "SecWebAppId {name}\n{COUNT}\
-             SecRule WEBAPPID \"@streq {name}\" \"id:10,phase:1,pass,msg:'%{{WEBAPPID}}'\""
+             SecRule WEBAPPID \"@rx ^{name}$\" \"id:10,phase:1,pass,msg:'%{{WEBAPPID}}'\""
         ))
     };
     let shop = named("shop");

@@ -459,7 +459,8 @@ fn places(variable: Variable) -> Vec<Place> {
         | Variable::TimeSec
         | Variable::TimeWday
         | Variable::TimeYear
-        | Variable::UniqueId => Vec::new(),
+        | Variable::UniqueId
+        | Variable::WebAppId => Vec::new(),
         variable if variable.has_parts() => lists_of(variable)
             .iter()
             .map(|(list, field)| Place::List(*list, *field))

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use aho_corasick::AhoCorasick;
 use regex_syntax::hir::Hir;
 
+use super::Resolvers;
 use super::bits::Bits;
 use super::draft::{self, Draft, Drafts, Link, Skip, Step};
 use super::filter;
@@ -12,6 +13,7 @@ use super::fold::Start;
 use super::groups;
 use super::matcher;
 use super::needs::{Needs, NeedsBy};
+use super::operator;
 use super::program::{
     Amount, CAPTURES, Change, Ctl, Disruptive, Effect, Exclusion, Head, Initial, Node, Operator,
     Piece, Program, Rule, Select, Target, Text, TxTable,
@@ -28,8 +30,8 @@ const MAX_NAMES: usize = 60_000;
 
 /// Reads every rule as [`lower`] does, without building what takes time, so that a rule which is never run must be right all the
 /// same. Gives back the syntax trees of all expressions.
-pub(super) fn check(steps: &[Step]) -> Result<Trees, RulesetError> {
-    let mut lower = Lower::new(&[]);
+pub(super) fn check(steps: &[Step], resolvers: &Resolvers) -> Result<Trees, RulesetError> {
+    let mut lower = Lower::new(&[], resolvers);
     lower.dry = true;
     for (position, step) in steps.iter().enumerate() {
         let Step::Rule(draft) = step else { continue };
@@ -46,6 +48,7 @@ pub(super) fn lower(
     drafts: Drafts,
     start: &Start,
     trees: Trees,
+    resolvers: &Resolvers,
     fast: bool,
 ) -> Result<Program, RulesetError> {
     let heads: Vec<&Draft> = drafts
@@ -56,7 +59,7 @@ pub(super) fn lower(
             Step::Marker(_) => None,
         })
         .collect();
-    let mut lower = Lower::new(&heads);
+    let mut lower = Lower::new(&heads, resolvers);
     lower.trees = trees;
     lower.fast = fast;
     for (position, step) in drafts.steps.iter().enumerate() {
@@ -99,6 +102,7 @@ pub(super) fn lower(
     Ok(Program {
         settings: drafts.settings,
         budget: WorkBudget::default(),
+        resolvers: resolvers.clone(),
         rules: lower.rules,
         phases: lower.phases,
         nodes: lower.nodes,
@@ -151,6 +155,9 @@ struct Known {
 pub(super) struct Lower {
     /// Only looks for errors.
     pub(super) dry: bool,
+    pub(super) resolvers: Resolvers,
+    /// Something looks at GEO.
+    asks_geo: bool,
     /// Prepares what the filter needs.
     fast: bool,
     trees: Trees,
@@ -171,7 +178,7 @@ pub(super) struct Lower {
 }
 
 impl Lower {
-    fn new(heads: &[&Draft]) -> Self {
+    fn new(heads: &[&Draft], resolvers: &Resolvers) -> Self {
         let known = heads
             .iter()
             .map(|draft| Known {
@@ -186,6 +193,8 @@ impl Lower {
             .collect();
         let mut lower = Self {
             dry: false,
+            resolvers: resolvers.clone(),
+            asks_geo: false,
             fast: false,
             trees: Trees::new(),
             known,
@@ -247,6 +256,13 @@ impl Lower {
             let rule = self
                 .link(link, head.take(), next, head_index)
                 .map_err(|kind| RulesetError::new(link.location.clone(), kind))?;
+            if self.asks_geo && self.resolvers.geo.is_none() {
+                let kind = ErrorKind::Refused {
+                    what: "GEO".to_owned(),
+                    why: operator::NO_GEO,
+                };
+                return Err(RulesetError::new(link.location.clone(), kind));
+            }
             self.rules.push(rule);
         }
         if let Some(phase) = self.phases.get_mut(usize::from(draft.phase) - 1) {
@@ -324,6 +340,7 @@ impl Lower {
     }
 
     fn select(&mut self, variable: Variable, selector: &Selector) -> Result<Select, ErrorKind> {
+        self.asks_geo |= variable == Variable::Geo;
         Ok(match selector {
             Selector::All => Select::All,
             Selector::Name(name) if variable == Variable::Tx => {
@@ -448,6 +465,7 @@ impl Lower {
                     Part::Macro(found) => match (found.variable, &found.name) {
                         (Variable::Tx, Some(name)) => Piece::Tx(self.slot(name.as_bytes())),
                         (variable, name) => {
+                            self.asks_geo |= variable == Variable::Geo;
                             Piece::Value(variable, name.as_ref().map(|name| name.as_bytes().into()))
                         }
                     },

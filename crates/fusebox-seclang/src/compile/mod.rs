@@ -30,8 +30,11 @@ mod regex;
 mod restrict;
 mod settings;
 
+use std::sync::Arc;
+
 use crate::error::RulesetError;
 use crate::parse::Sources;
+use crate::resolver::{BlockLists, GeoDatabase};
 
 pub(crate) use bits::Bits;
 pub(crate) use bits::contains as bits_contain;
@@ -42,14 +45,25 @@ pub(crate) use program::{
 };
 pub(crate) use settings::Settings;
 
+/// What a caller has given beside the rules.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Resolvers {
+    pub(crate) block_lists: Option<Arc<dyn BlockLists>>,
+    pub(crate) geo: Option<Arc<dyn GeoDatabase>>,
+}
+
 /// Compiles what the sources say.
-pub(crate) fn compile(sources: &Sources, fast: bool) -> Result<Program, RulesetError> {
+pub(crate) fn compile(
+    sources: &Sources,
+    resolvers: &Resolvers,
+    fast: bool,
+) -> Result<Program, RulesetError> {
     let mut drafts = draft::build(sources)?;
     // Before anything is dropped: a rule that can never run must be right all the same.
-    let trees = lower::check(&drafts.steps)?;
+    let trees = lower::check(&drafts.steps, resolvers)?;
     let mut start = fold::Start::new();
     if fast {
         (drafts.steps, start) = fold::fold(drafts.steps);
     }
-    lower::lower(drafts, &start, trees, fast)
+    lower::lower(drafts, &start, trees, resolvers, fast)
 }

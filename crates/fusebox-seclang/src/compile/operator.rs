@@ -11,6 +11,8 @@ use crate::ByteSet;
 use crate::error::ErrorKind;
 use crate::parse::{self, OperatorName, Template};
 
+pub(super) const NO_GEO: &str = "there is no location database; give the builder a GeoDatabase";
+
 impl Lower {
     pub(super) fn operator(
         &mut self,
@@ -55,6 +57,27 @@ impl Lower {
             OperatorName::ValidateUtf8Encoding => Operator::Utf8Encoding,
             OperatorName::DetectSqli => Operator::DetectSqli,
             OperatorName::DetectXss => Operator::DetectXss,
+            OperatorName::GeoLookup if self.resolvers.geo.is_none() => {
+                return Err(ErrorKind::Refused {
+                    what: "@geoLookup".to_owned(),
+                    why: NO_GEO,
+                });
+            }
+            OperatorName::GeoLookup => Operator::GeoLookup,
+            OperatorName::Rbl if self.resolvers.block_lists.is_none() => {
+                return Err(ErrorKind::Refused {
+                    what: "@rbl".to_owned(),
+                    why: "nobody asks a name server in the middle of a request; give the builder BlockLists",
+                });
+            }
+            OperatorName::Rbl if argument.is_empty() => {
+                return Err(ErrorKind::Value {
+                    what: "@rbl".to_owned(),
+                    value: String::new(),
+                    expected: "the name of a list",
+                });
+            }
+            OperatorName::Rbl => Operator::Rbl(argument.into()),
             OperatorName::NoMatch => Operator::Never,
             OperatorName::UnconditionalMatch => Operator::Always,
         })

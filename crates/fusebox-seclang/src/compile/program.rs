@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use aho_corasick::AhoCorasick;
 use ipnet::IpNet;
 
+use super::Resolvers;
 use super::bits::Bits;
 use super::filter::{Probe, Screen};
 use super::regex::Regex;
@@ -21,6 +22,7 @@ use crate::{ByteSet, Transformation};
 pub(crate) struct Program {
     pub(crate) settings: Settings,
     pub(crate) budget: WorkBudget,
+    pub(crate) resolvers: Resolvers,
     /// Heads and links; a link stands after its head.
     pub(crate) rules: Vec<Rule>,
     /// The heads of phases 1 to 5, in order.
@@ -195,6 +197,9 @@ pub(crate) enum Operator {
     Utf8Encoding,
     DetectSqli,
     DetectXss,
+    /// On the block list of this name.
+    Rbl(Box<str>),
+    GeoLookup,
 }
 
 /// The numeric comparisons.

@@ -150,6 +150,17 @@ impl<'a> Engine<'a> {
                 let name = self.state.texts.push(name);
                 return look(self, Some(name), text);
             }
+            Variable::Geo => {
+                for at in 0..self.state.geo.len() {
+                    let Some((name, text)) = self.state.geo.get(at).copied() else {
+                        break;
+                    };
+                    if self.is_selected(target, name) && !self.is_excluded(rule, variable, name) {
+                        any |= look(self, Some(name), text);
+                    }
+                }
+                return any;
+            }
             Variable::Global
             | Variable::Ip
             | Variable::Resource
@@ -468,6 +479,8 @@ impl<'a> Engine<'a> {
                     networks.iter().any(|network| network.contains(&address))
                 })
             }
+            Operator::Rbl(list) => self.is_listed(list, text),
+            Operator::GeoLookup => self.locate(text),
             Operator::ByteRange(allowed) => !self.state.texts.present(text).is_subset(*allowed),
             Operator::UrlEncoding => operator::bad_url_encoding(self.state.texts.get(text)),
             Operator::Utf8Encoding => operator::bad_utf8(self.state.texts.get(text)),

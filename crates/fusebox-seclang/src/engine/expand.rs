@@ -119,6 +119,13 @@ impl Engine<'_> {
                     let _infallible = write!(out, "{severity}");
                 }
             }
+            Variable::Geo => {
+                let wanted = name.unwrap_or_default();
+                let mut parts = state.geo.iter();
+                if let Some((_, text)) = parts.find(|(name, _)| state.texts.get(*name) == wanted) {
+                    out.extend_from_slice(state.texts.get(*text));
+                }
+            }
             Variable::Global
             | Variable::Ip
             | Variable::Resource

@@ -15,6 +15,7 @@
 //! | `expand` | macros |
 //! | `effects` | what a match does |
 //! | `persist` | collections that outlive a transaction |
+//! | `resolve` | what is asked of a caller's resolvers |
 //! | `found` | a rule that matched, for the caller |
 //! | `transaction` | the door: what a caller drives |
 
@@ -28,6 +29,7 @@ mod lists;
 mod persist;
 mod phase;
 mod request;
+mod resolve;
 mod scan;
 mod scratch;
 mod state;

@@ -102,6 +102,8 @@ pub(crate) struct State {
     pub(crate) unique_id: Option<TextId>,
     /// Collections that `initcol` opened: which, and the key.
     pub(crate) opened: Vec<Key>,
+    /// What the last `@geoLookup` told: names and values.
+    pub(crate) geo: Vec<(TextId, TextId)>,
 }
 
 /// What a state keeps of a body for the next transaction.
@@ -147,6 +149,7 @@ impl State {
             unique: 0,
             unique_id: None,
             opened: Vec::new(),
+            geo: Vec::new(),
         }
     }
 
@@ -200,6 +203,7 @@ impl State {
         self.unique = unique;
         self.unique_id = None;
         self.opened.clear();
+        self.geo.clear();
         let zero = self.texts.push(b"0");
         for variable in ZERO_AT_FIRST {
             self.set(*variable, zero);

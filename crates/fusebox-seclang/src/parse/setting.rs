@@ -95,13 +95,13 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         "SecGeoLookupDb",
-        "there is no location database, see @geoLookup",
+        "files of one vendor are not read; give the builder a GeoDatabase",
     ),
     ("SecGsbLookupDb", "the service behind it is closed"),
     ("SecHashEngine", "hash injection is not built in"),
     (
         "SecHttpBlKey",
-        "asks a name server in the middle of a request",
+        "nobody asks a name server in the middle of a request; give the builder BlockLists and use @rbl",
     ),
     (
         "SecRemoteRules",

@@ -1,6 +1,7 @@
 //! Variables and the targets of a rule: `ARGS|!ARGS:x|&TX:/^a/`.
 
 use crate::error::ErrorKind;
+use crate::resolver::GeoField;
 
 /// Declares [`Variable`] and its names in one table: `Single` has one value, `Parts` is a collection.
 macro_rules! variables {
@@ -102,6 +103,7 @@ variables! {
         Files = "FILES",
         FilesNames = "FILES_NAMES",
         FilesSizes = "FILES_SIZES",
+        Geo = "GEO",
         Global = "GLOBAL",
         Ip = "IP",
         MatchedVars = "MATCHED_VARS",
@@ -137,7 +139,6 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     ("DURATION", "the engine reads no clock between phases"),
     ("ENV", "the process environment is not read by a request"),
-    ("GEO", "needs a location database, which is not built in"),
     (
         "INBOUND_ERROR_DATA",
         "is an old name, use INBOUND_DATA_ERROR",
@@ -269,6 +270,9 @@ pub(super) fn known_part(variable: Variable, part: Option<&str>) -> Result<(), E
     match (variable, part) {
         (Variable::Rule, Some(part)) if RULE_FIELDS.contains(&part) => Ok(()),
         (Variable::Rule, _) => refused("needs one of id, rev, ver, severity, msg and logdata"),
+        (Variable::Geo, Some(part)) if !GeoField::is_one(part) => {
+            refused("is no part of GEO, see GeoField")
+        }
         (
             Variable::Global
             | Variable::Ip
@@ -457,7 +461,7 @@ mod tests {
             ),
             (
                 "GEO:COUNTRY",
-                "GEO: needs a location database, which is not built in",
+                "GEO:country: is no part of GEO, see GeoField",
             ),
             (
                 "RULE:file",
