@@ -32,7 +32,9 @@ pub enum Algorithm {
     /// The same decisions as [`TokenBucket`](Self::TokenBucket), told the other way round.
     LeakyBucket,
     /// One after the other at an even rate: requests wait their turn, at most `queue` of them and
-    /// none longer than the policy's [`max_wait`](Policy::max_wait), which must be set.
+    /// none longer than the policy's [`max_wait`](Policy::max_wait), which must be set. A turn is not given back, whatever
+    /// becomes of the call: another in its place would start beside the next one. Where another policy lets requests wait
+    /// too, those that wait longer there start out of turn.
     Shaper {
         /// How many may wait.
         queue: u64,

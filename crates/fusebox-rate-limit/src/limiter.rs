@@ -124,6 +124,8 @@ impl From<Key> for Ask<'_> {
 
 /// A request's share of its quotas, held until it is known what the request was worth.
 ///
+/// The turn that a [shaper](crate::Algorithm::Shaper) gave is not given back.
+///
 /// # Cancel safety
 /// Dropped, it gives everything back.
 #[must_use = "dropped, it gives back what it holds"]
@@ -224,10 +226,13 @@ impl RateLimiter {
         let shared = &*self.shared;
         let verdict = shared
             .store
-            .consider(&shared.question(now, ask, Act::Spend, false));
+            .consider(&shared.question(now, ask, Act::SpendNow, false));
         match verdict.decision {
-            Decision::Admitted { wait } if wait.is_zero() => Ok(true),
-            _ => shared.turn_away(ask, now, &verdict),
+            Decision::Admitted { .. } => Ok(true),
+            _ => {
+                let rejection = shared.rejection_of(ask.tier, &verdict);
+                shared.refuse(now, rejection).map(|()| false)
+            }
         }
     }
 
@@ -400,28 +405,6 @@ impl<St: QuotaStore> RateLimiter<St> {
     #[must_use]
     pub fn stats(&self) -> fusebox_core::stats::StatsSnapshot {
         self.shared.reporter.stats(self.shared.clock.now())
-    }
-}
-
-impl Shared<MemoryStore> {
-    /// What the handle says to whoever cannot pass now.
-    #[cold]
-    #[inline(never)]
-    fn turn_away(
-        &self,
-        ask: Ask<'_>,
-        now: Timestamp,
-        verdict: &Verdict,
-    ) -> Result<bool, Rejection> {
-        let rejection = if let Decision::Admitted { wait } = verdict.decision {
-            let cost = ask.cost.unwrap_or(self.cost);
-            self.adjust(ask.tier, ask.keys, cost, 0, now);
-            self.rejection(ask.tier, 1, RejectionKind::QuotaExceeded)
-                .with_retry_after(wait)
-        } else {
-            self.rejection_of(ask.tier, verdict)
-        };
-        self.refuse(now, rejection).map(|()| false)
     }
 }
 

@@ -104,7 +104,8 @@ fn every_algorithm_peeks_without_spending_gives_back_and_penalises() {
         ask(Act::Refund {
             spent_at: Timestamp::from_nanos(SECOND),
         });
-        assert!(passes(&store, SECOND, 7), "{name}");
+        // A turn is not given back: somebody else would start beside the next one.
+        assert_eq!(passes(&store, SECOND, 7), name != "shaper", "{name}");
         assert!(!passes(&store, SECOND, 7), "{name}");
         // Another key, that is only penalised.
         for _ in 0..10 {
@@ -139,6 +140,36 @@ fn all_policies_spend_or_none_does() {
             "nothing was spent"
         );
     }
+}
+
+#[test]
+fn who_will_not_wait_takes_no_turn() {
+    let rules = Gcra::shaper(Quota::per_second(1), 8, Duration::from_secs(60)).unwrap();
+    let roomy = layout(100, Overflow::Refuse);
+    let policies = |shaper| {
+        let day = bucket(DAY, roomy);
+        let shaper = Accounts::bucket(shaper, roomy);
+        MemoryStore::new(vec![vec![shaper, day]])
+    };
+    let store = policies(rules);
+    let ask = |act| store.decide(&question(SECOND, 7, act)).decision;
+    let wait = |secs| Decision::Admitted {
+        wait: Duration::from_secs(secs),
+    };
+    assert_eq!(ask(Act::SpendNow), wait(0));
+    for _ in 0..20 {
+        let retry_after = Some(Duration::from_secs(1));
+        assert_eq!(ask(Act::SpendNow), Decision::Refused { retry_after });
+    }
+    assert_eq!(ask(Act::Spend), wait(1));
+    assert_eq!(ask(Act::Spend), wait(2));
+    // Of ten in a day, three are spent.
+    let day = Question {
+        keys: Keys::Each(&[Key::UNCOUNTED, Key::from_bits(7)]),
+        ..question(SECOND, 0, Act::Spend)
+    };
+    let left = (0..20).filter(|_| store.decide(&day).violated == 0).count();
+    assert_eq!(left, 7);
 }
 
 #[test]

@@ -170,6 +170,13 @@ impl Gcra {
         Ok(())
     }
 
+    /// Whether it gives each its turn, and takes none back.
+    #[inline]
+    #[must_use]
+    pub const fn shapes(&self) -> bool {
+        self.shapes
+    }
+
     /// Everything a decision needs to know of `now`.
     #[inline]
     #[must_use]
@@ -268,7 +275,8 @@ impl Moment {
         }
     }
 
-    /// Gives `cost` tokens back; a bucket does not get fuller than full.
+    /// Gives `cost` tokens back; a bucket does not get fuller than full. A shaper gives nothing back: a turn that was
+    /// taken is over or promised, and another call in its place would start beside the next one.
     #[must_use]
     pub const fn refund(&self, state: u64, cost: u64) -> u64 {
         self.refund_ticks(state, cost.saturating_mul(self.unit))
@@ -277,6 +285,9 @@ impl Moment {
     /// As [`refund`](Self::refund), in ticks.
     #[must_use]
     pub const fn refund_ticks(&self, state: u64, ticks: u64) -> u64 {
+        if self.shapes {
+            return state;
+        }
         self.owing(self.debt(state).saturating_sub(ticks))
     }
 

@@ -5,16 +5,18 @@
 //! atomic word. Every algorithm answers the same four questions about that number: is it as good as
 //! none ([idle](gcra::Gcra)), what if so much is spent, given back, or added as a penalty.
 //!
-//! The shaper's spacing is that of calls that run: a refund gives the turn to the next caller, which may then start
-//! together with one that waits already.
-//!
 //! | algorithm | admits over any stretch of time `T` at most |
 //! | --- | --- |
 //! | token bucket, leaky bucket (meter) | `burst + rate * T`, and a tick (at most 1/256 of a token) |
-//! | leaky bucket (shaper) | `1 + rate * T`, and a tick; evenly spaced to within a tick |
+//! | leaky bucket (shaper) | `1 + rate * T`, and a tick; evenly spaced to within a tick, refunds or not |
 //! | fixed window `W` | `limit * (ceil(T / W) + 1)`; `limit` in each aligned window |
 //! | sliding window `W` (estimate) | as the fixed window, and less where the window before was busy |
 //! | sliding log `W` | `limit` in any `T <= W`, exactly |
+//!
+//! What is given back within `T` and was spent before it adds to each of them but the shaper's, whose turns are not given
+//! back. Where a quota is changed, the bound is that of each time by itself. In particular a shaper that is made faster has
+//! turns to keep which it has promised at the old rate: for as long as a wait may last those calls start, evenly spaced,
+//! between those of the new rate, which are evenly spaced too.
 
 pub mod gcra;
 pub mod log;

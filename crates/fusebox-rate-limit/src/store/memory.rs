@@ -37,7 +37,8 @@ use crate::engine::{STATE_MASK, Step};
 /// A request spends with all policies of its tier or with none. All but one are asked first, and only if all
 /// agree is anything spent; should another thread have been faster meanwhile, what was spent is given back
 /// at once. So no policy ever admits more than it has. A request of another key that shares *one* of
-/// the policies may, for the nanoseconds until then, find it more spent than it will turn out to be.
+/// the policies may, for the nanoseconds until then, find it more spent than it will turn out to be. A shaper gives its turn
+/// last, when all others have agreed; of two shapers in one tier the first may have given a turn that nobody takes.
 #[derive(Debug)]
 pub struct MemoryStore {
     hasher: KeyHasher,
@@ -134,14 +135,25 @@ impl Accounts {
         )
     }
 
+    /// Whether it gives turns that it cannot take back.
+    const fn shapes(&self) -> bool {
+        match &self.0 {
+            Kind::Bucket(rules, _) => rules.shapes(),
+            Kind::Window(..) | Kind::Log(..) => false,
+        }
+    }
+
     /// Spends, or says what would happen.
     #[inline(never)]
-    fn spend(&self, at: &At<'_>, cost: u64, really: bool) -> Said {
+    fn spend(&self, at: &At<'_>, cost: u64, How { really, waits }: How) -> Said {
         match &self.0 {
             Kind::Bucket(rules, table) => {
                 let moment = rules.at(at.now);
                 let step = table.update(at.place(0), &moment, |state| {
-                    taken(moment.spend(state, cost), really)
+                    match moment.spend(state, cost) {
+                        Step::Spent { wait, .. } if wait > 0 && !waits => (None, Err(wait)),
+                        step => taken(step, really),
+                    }
                 });
                 said(step, |ticks| moment.duration(ticks))
             }
@@ -198,6 +210,7 @@ impl Accounts {
     /// back may go back: what it had spent where it once had a place is paid back, or it would have that place still.
     fn refund(&self, at: &At<'_>, spent_at: Timestamp, cost: u64) {
         match &self.0 {
+            Kind::Bucket(rules, _) if rules.shapes() => {}
             Kind::Bucket(rules, table) => {
                 let (place, moment) = (at.place(0), rules.at(at.now));
                 let refund = |state| (!moment.idle(state)).then(|| moment.refund(state, cost));
@@ -234,8 +247,12 @@ impl Accounts {
 
     /// How long until `cost` is there, or one if so much never is.
     fn next(&self, at: &At<'_>, cost: u64) -> Option<Duration> {
+        let how = How {
+            really: false,
+            waits: true,
+        };
         let mut waits = [cost.max(1), 1].into_iter();
-        waits.find_map(|cost| match self.spend(at, cost, false) {
+        waits.find_map(|cost| match self.spend(at, cost, how) {
             Said::Yes(wait) | Said::No(wait) => Some(wait).filter(|wait| *wait < Duration::MAX),
             Said::NoPlace => None,
         })
@@ -295,6 +312,15 @@ fn seldom(rules: &Gcra, table: &Table, spot: Spot<'_>, now: Timestamp, cost: u64
     let moment = rules.at(now);
     let next = |state| moment.spend_at_once(state, cost);
     table.advance(table.other_spot(spot), next) == Some(true)
+}
+
+/// How something is spent.
+#[derive(Clone, Copy)]
+struct How {
+    /// Or only asked for.
+    really: bool,
+    /// Or refused if not at once.
+    waits: bool,
 }
 
 /// A key at a moment.
@@ -422,7 +448,8 @@ impl MemoryStore {
     #[inline(always)]
     #[must_use]
     pub fn decide(&self, question: &Question<'_>) -> Verdict {
-        if let (Act::Spend, false, Keys::One(key)) = (question.act, question.detail, question.keys)
+        if let (Act::Spend | Act::SpendNow, false, Keys::One(key)) =
+            (question.act, question.detail, question.keys)
             && let (_, true) =
                 self.spend_at_once(question.tier, key, question.cost, || question.now)
         {
@@ -438,7 +465,8 @@ impl MemoryStore {
         let tier = self.tiers.get(question.tier).or_else(|| self.tiers.first());
         let tier = tier.map_or(&[][..], |tier| tier);
         let mut verdict = match question.act {
-            Act::Spend => self.spend(tier, question),
+            Act::Spend => self.spend(tier, question, true),
+            Act::SpendNow => self.spend(tier, question, false),
             Act::Peek => self.peek(tier, question),
             Act::Penalise => {
                 for (_, accounts, at) in self.counting(tier, question) {
@@ -482,47 +510,53 @@ impl MemoryStore {
 
     /// Asks all, spends nothing.
     fn peek(&self, tier: &[Accounts], question: &Question<'_>) -> Verdict {
-        let mut verdict = ADMITTED;
-        for (policy, accounts, at) in self.counting(tier, question) {
-            let said = accounts.spend(&at, question.cost, false);
-            verdict = worst(verdict, said, policy);
-        }
-        verdict
+        let (really, waits) = (false, true);
+        self.counting(tier, question)
+            .map(|(policy, accounts, at)| {
+                let said = accounts.spend(&at, question.cost, How { really, waits });
+                (policy, said)
+            })
+            .fold(ADMITTED, worst)
     }
 
-    fn spend(&self, tier: &[Accounts], question: &Question<'_>) -> Verdict {
+    /// All but one are asked first, and that one spends: it is asked and told at once. Only then do the others spend, which
+    /// another thread may have made impossible meanwhile. What was spent goes back then. A shaper is the last to spend,
+    /// because it cannot take back a turn behind which others stand already.
+    fn spend(&self, tier: &[Accounts], question: &Question<'_>, waits: bool) -> Verdict {
+        let spend = |accounts: &Accounts, at: &At<'_>, really| {
+            accounts.spend(at, question.cost, How { really, waits })
+        };
         if let ([only], Keys::One(_)) = (tier, question.keys) {
-            let said = only.spend(&self.at(question, 0), question.cost, true);
-            return worst(ADMITTED, said, 0);
+            return worst(ADMITTED, (0, spend(only, &self.at(question, 0), true)));
         }
-        // All but the last are asked first, and the last one spends: it is asked and told at once. Only then do the
-        // others spend, which another thread may have made impossible meanwhile. What was spent goes back then.
-        let Some((last, others)) = tier.split_last() else {
+        let counting = || self.counting(tier, question);
+        let pivot = counting()
+            .filter(|(_, accounts, _)| !accounts.shapes())
+            .last();
+        let Some((first, accounts, at)) = pivot.or_else(|| counting().last()) else {
             return ADMITTED;
         };
-        let mut verdict = self.peek(others, question);
-        let at = self.at(question, others.len());
-        if at.key != Key::UNCOUNTED {
-            let really = matches!(verdict.decision, Decision::Admitted { .. });
-            let said = last.spend(&at, question.cost, really);
-            verdict = worst(verdict, said, others.len());
-        }
+        let others = || counting().filter(|(policy, ..)| *policy != first);
+        let verdict = others()
+            .map(|(policy, accounts, at)| (policy, spend(accounts, &at, false)))
+            .fold(ADMITTED, worst);
+        let really = matches!(verdict.decision, Decision::Admitted { .. });
+        let mut verdict = worst(verdict, (first, spend(accounts, &at, really)));
         if !matches!(verdict.decision, Decision::Admitted { .. }) {
             return verdict;
         }
-        for (policy, accounts, at) in self.counting(others, question) {
-            let said = accounts.spend(&at, question.cost, true);
-            verdict = worst(verdict, said, policy);
-            if !matches!(said, Said::Yes(_)) {
-                let spent = others.get(..policy).unwrap_or(others);
-                for (_, accounts, at) in self.counting(spent, question) {
-                    accounts.refund(&at, question.now, question.cost);
+        let mut spent = 1_u8 << first;
+        for shapers in [false, true] {
+            for (policy, accounts, at) in others().filter(|(_, it, _)| it.shapes() == shapers) {
+                let said = spend(accounts, &at, true);
+                verdict = worst(verdict, (policy, said));
+                if !matches!(said, Said::Yes(_)) {
+                    for (_, accounts, at) in counting().filter(|(it, ..)| spent >> it & 1 == 1) {
+                        accounts.refund(&at, question.now, question.cost);
+                    }
+                    return verdict;
                 }
-                let at = self.at(question, others.len());
-                if at.key != Key::UNCOUNTED {
-                    last.refund(&at, question.now, question.cost);
-                }
-                return verdict;
+                spent |= 1 << policy;
             }
         }
         verdict
@@ -563,7 +597,7 @@ const ADMITTED: Verdict = Verdict {
 };
 
 /// The longest wait of those who admit; of those who refuse, the latest time to come back.
-fn worst(verdict: Verdict, said: Said, policy: usize) -> Verdict {
+fn worst(verdict: Verdict, (policy, said): (usize, Said)) -> Verdict {
     let violated = verdict.violated | 1 << policy;
     match (verdict.decision, said) {
         (Decision::Admitted { wait }, Said::Yes(other)) => Verdict {

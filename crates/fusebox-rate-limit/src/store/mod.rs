@@ -65,8 +65,10 @@ impl Keys<'_> {
 /// What a store does with the cost of a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
-    /// Spend it, if every policy allows; otherwise spend nothing.
+    /// Spend it, if every policy allows; otherwise spend nothing. A policy may allow it for later.
     Spend,
+    /// As [`Spend`](Self::Spend), for whoever will not wait: what would have to is refused, and spends nothing.
+    SpendNow,
     /// Say what would happen.
     Peek,
     /// Count it whether or not it is allowed.
