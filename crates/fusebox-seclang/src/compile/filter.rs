@@ -329,8 +329,6 @@ pub(crate) enum Place {
 #[derive(Debug)]
 pub(crate) struct Screen {
     any: Filter,
-    /// All probes.
-    pub(crate) every: Bits,
     /// By alphabet: for plain texts, of which expressions ask more.
     plain: Vec<Filter>,
     pub(crate) places: Vec<Lane>,
@@ -532,10 +530,7 @@ fn screen(
         let of = |needs| NeedsBy::plain(needs, alphabet);
         plain.push(Filter::build(&needs.iter().map(of).collect::<Vec<_>>())?);
     }
-    let mut every = Bits::new(needs.len());
-    (0..needs.len()).for_each(|probe| every.insert(probe));
     Ok(Screen {
-        every,
         any: Filter::build(&any)?,
         plain,
         places: all,

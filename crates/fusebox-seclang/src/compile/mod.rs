@@ -38,7 +38,7 @@ use crate::resolver::{BlockLists, GeoDatabase};
 
 pub(crate) use bits::Bits;
 pub(crate) use bits::contains as bits_contain;
-pub(crate) use filter::{Filter, Lanes, MAX_WORDS, Place, Probe, Screen};
+pub(crate) use filter::{Filter, Lane, Lanes, MAX_WORDS, Place, Probe, Screen};
 pub(crate) use program::{
     Amount, CAPTURES, Change, Ctl, Disruptive, Effect, Head, Initial, Operator, Piece, Program,
     Rule, Select, Target, Text,

@@ -3,7 +3,7 @@
 use super::Engine;
 use super::lists::{Field, List};
 use super::texts::TextId;
-use crate::compile::{Bits, Lanes, MAX_WORDS, Place, Probe, Screen, bits_contain};
+use crate::compile::{Bits, Lane, Lanes, MAX_WORDS, Place, Probe, Screen, bits_contain};
 
 impl Engine<'_> {
     /// Looks at what has come since the last phase.
@@ -34,13 +34,7 @@ impl Engine<'_> {
                             Field::Value => entry.value,
                         };
                         let cells = place_at * screen.probes;
-                        self.look(
-                            screen,
-                            at,
-                            place_at,
-                            Some((entry.name, entry_at, cells)),
-                            text,
-                        );
+                        self.look(screen, at, lane, Some((entry.name, entry_at, cells)), text);
                     }
                 }
                 Place::Single(variable) => {
@@ -48,7 +42,7 @@ impl Engine<'_> {
                     // Counted from one, so that the empty text of the beginning is looked at too.
                     let seen = text.index() + 1;
                     if self.looked_at(at, place_at, seen) != seen {
-                        self.look(screen, at, place_at, None, text);
+                        self.look(screen, at, lane, None, text);
                     }
                 }
             }
@@ -71,18 +65,18 @@ impl Engine<'_> {
         &mut self,
         screen: &Screen,
         at: usize,
-        place: usize,
+        lane: &Lane,
         entry: Option<(TextId, usize, usize)>,
         text: TextId,
     ) {
-        for lanes in screen.places.get(place).map_or(&[][..], |lane| &lane.lanes) {
+        for lanes in &lane.lanes {
             if let (Some(wanted), Some((name, ..))) = (&lanes.name, entry)
                 && !self.state.texts.get(name).eq_ignore_ascii_case(wanted)
             {
                 continue;
             }
             let entry = entry.map(|(_, entry, cells)| (entry, cells));
-            self.look_through(screen, at, lanes, place, entry, text);
+            self.look_through(screen, at, lanes, &lane.of, entry, text);
         }
     }
 
@@ -91,7 +85,7 @@ impl Engine<'_> {
         screen: &Screen,
         at: usize,
         lanes: &Lanes,
-        place: usize,
+        of: &Bits,
         entry: Option<(usize, usize)>,
         text: TextId,
     ) {
@@ -120,32 +114,35 @@ impl Engine<'_> {
         state.work += length;
         let present = state.texts.present(text);
         if !lanes.always_changes && !present.intersects(lanes.triggers) {
-            note(state.texts.probes(screen, place, text), lanes.all.words());
+            let all = lanes.all.words();
+            note(state.texts.probes(screen, of, all, text), all);
             return;
         }
-        // Most chains leave most values as they are; what looks at the value itself is put together and looks once.
-        let mut itself = [0; MAX_WORDS];
-        let mut join = |probes: &Bits| {
-            for (all, word) in itself.iter_mut().zip(probes.words()) {
-                *all |= word;
-            }
-        };
+        // Most chains leave most values as they are, and different chains make the same of a value: each text is looked at once,
+        // for all chains that lead to it.
+        let mut seen_by = std::mem::take(&mut state.seen_by);
+        seen_by.clear();
         for chain in &lanes.chains {
-            if !chain.always_changes && !present.intersects(chain.triggers) {
-                join(&chain.probes);
-                continue;
-            }
-            let seen = state.texts.transformed(program, text, chain.node);
-            if seen == text {
-                join(&chain.probes);
+            let seen = if chain.always_changes || present.intersects(chain.triggers) {
+                state.texts.transformed(program, text, chain.node)
             } else {
-                note(
-                    state.texts.probes(screen, place, seen),
-                    chain.probes.words(),
-                );
+                text
+            };
+            let at = seen_by.iter().position(|(known, _)| *known == seen);
+            let at = at.unwrap_or_else(|| {
+                seen_by.push((seen, [0; MAX_WORDS]));
+                seen_by.len() - 1
+            });
+            if let Some((_, probes)) = seen_by.get_mut(at) {
+                for (all, word) in probes.iter_mut().zip(chain.probes.words()) {
+                    *all |= word;
+                }
             }
         }
-        note(state.texts.probes(screen, place, text), &itself);
+        for (seen, probes) in &seen_by {
+            note(state.texts.probes(screen, of, probes, *seen), probes);
+        }
+        state.seen_by = seen_by;
     }
 
     /// The first entry of a list that may match, for [`hit_at`](Self::hit_at).

@@ -8,7 +8,7 @@ use super::persist::Key;
 use super::texts::{TextId, Texts};
 use super::tx::Tx;
 use crate::body::QueryScratch;
-use crate::compile::Program;
+use crate::compile::{MAX_WORDS, Program};
 use crate::parse::{Allow, AuditMode, EngineMode, Processor, Variable};
 
 /// One value that an operator matched.
@@ -75,6 +75,8 @@ pub(crate) struct State {
     pub(crate) hits: [Hits; 2],
     /// By place of a screen: how much of it was looked at.
     pub(crate) looked_at: [Vec<u32>; 2],
+    /// What the chains of one value end at, with the probes that look at it; empty between two values.
+    pub(crate) seen_by: Vec<(TextId, [u64; MAX_WORDS])>,
     pub(crate) mode: EngineMode,
     pub(crate) audit: AuditMode,
     pub(crate) audit_parts: Option<Box<str>>,
@@ -128,6 +130,7 @@ impl State {
             candidates: Default::default(),
             hits: Default::default(),
             looked_at: Default::default(),
+            seen_by: Vec::new(),
             mode: EngineMode::Off,
             audit: AuditMode::Off,
             audit_parts: None,

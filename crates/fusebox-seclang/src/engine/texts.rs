@@ -1,5 +1,7 @@
 //! The bytes of one transaction: every value once, with the set of bytes that occur in it.
 
+use std::ops::Range;
+
 use crate::compile::{Bits, Filter, Program, Screen};
 use crate::{ByteSet, Transformation};
 
@@ -25,8 +27,8 @@ struct Text {
     row: u32,
     /// Where its probes start in `probes`; [`NO_ROW`] until it was looked at.
     probes: u32,
-    /// The place that it was looked at for.
-    place: u8,
+    /// How many words that row has.
+    words: u8,
     /// The next of the texts that transformations made of one value; [`NO_ROW`] after the last.
     sibling: u32,
     /// The first of what transformations made of a long text, in `made`; [`NO_ROW`] if none has.
@@ -35,16 +37,11 @@ struct Text {
     folded: u32,
     /// Where the strings found in a long text of lower case start in `literals`; [`NO_ROW`] until it was scanned.
     literals: u32,
-    /// The place that it was scanned for.
-    scanned_for: u8,
     /// Answers of costly operators: for each [`Asked`] a bit that it was asked and one that it said yes.
     answers: u8,
 }
 
 const NO_ROW: u32 = u32::MAX;
-
-/// In the place of a place: a text that several of them share (`0`) was looked at for all of them.
-const EVERY_PLACE: u8 = u8::MAX;
 
 impl Text {
     const fn new(start: u32, end: u32, present: ByteSet) -> Self {
@@ -54,12 +51,11 @@ impl Text {
             present,
             row: NO_ROW,
             probes: NO_ROW,
-            place: EVERY_PLACE,
+            words: 0,
             sibling: NO_ROW,
             made: NO_ROW,
             folded: NO_ROW,
             literals: NO_ROW,
-            scanned_for: EVERY_PLACE,
             answers: 0,
         }
     }
@@ -94,9 +90,9 @@ pub(crate) struct Texts {
     texts: Vec<Text>,
     /// Results of transformations: a row of one id per node for each text that some transformation might change.
     rows: Vec<u32>,
-    /// What the filter left of each text that it looked at.
+    /// Two rows for each text that the filter looked at: what it left, of what was asked.
     probes: Vec<u64>,
-    /// The strings found in long texts, as the probes that need one of them.
+    /// The same of the strings in long texts: the probes that need one that is there, of those asked for.
     literals: Vec<u64>,
     /// What steps made of long texts.
     made: Vec<Made>,
@@ -263,73 +259,107 @@ impl Texts {
         after
     }
 
-    /// The probes of a place that the text may pass; looked at once.
-    pub(crate) fn probes(&mut self, screen: &Screen, place: usize, id: TextId) -> &[u64] {
+    /// The probes among `wanted` that the text may pass, and perhaps others; each is looked at once. `place` is where it came from.
+    pub(crate) fn probes(
+        &mut self,
+        screen: &Screen,
+        place: &Bits,
+        wanted: &[u64],
+        id: TextId,
+    ) -> &[u64] {
         let Some(text) = self.texts.get(id.index()).copied() else {
             return &[];
         };
         let filter = screen.filter(text.present);
         let words = filter.words();
-        let place = u8::try_from(place).unwrap_or(EVERY_PLACE);
-        let mut looked_for = place;
+        let start = self.probes.len();
+        self.probes
+            .extend_from_slice(wanted.get(..words).unwrap_or_default());
+        self.probes.extend_from_within(start..);
         // The empty text stands for any empty value: it has no probes of its own to keep.
         if text.probes != NO_ROW && id != TextId::EMPTY {
-            if text.place == place || text.place == EVERY_PLACE {
-                let start = text.probes as usize;
-                return self.probes.get(start..start + words).unwrap_or_default();
+            let before = text.probes as usize;
+            let mut is_known = true;
+            for at in 0..words {
+                let asked = self.probes.get(before + words + at).copied().unwrap_or(0);
+                for wanted in [start + at, start + words + at] {
+                    if let Some(wanted) = self.probes.get_mut(wanted) {
+                        is_known &= *wanted & !asked == 0;
+                        *wanted |= asked;
+                    }
+                }
             }
-            looked_for = EVERY_PLACE;
+            if is_known {
+                self.probes.truncate(start);
+                return self.probes.get(before..before + words).unwrap_or_default();
+            }
         }
-        let of = match screen.places.get(usize::from(looked_for)) {
-            Some(lane) => &lane.of,
-            None => &screen.every,
-        };
-        let start = self.probes.len();
-        self.probes.extend_from_slice(of.words());
-        let mut probes = self.probes.get_mut(start..).unwrap_or_default();
-        if filter.look_at_bytes((text.end - text.start) as usize, text.present, probes) {
-            let folded = self.literals_of_folded(filter, of, looked_for, text.folded);
-            let literals = folded.and_then(|at| self.literals.get(at..at + words));
-            let bytes = self.bytes.get(text.start as usize..text.end as usize);
-            probes = self.probes.get_mut(start..).unwrap_or_default();
-            match literals {
-                Some(literals) => filter.keep_found(literals, probes),
-                None => filter.scan(bytes.unwrap_or_default(), probes),
+        let row = start..start + words;
+        let probes = self.probes.get_mut(row.clone()).unwrap_or_default();
+        let length = (text.end - text.start) as usize;
+        if filter.look_at_bytes(length, text.present, probes) {
+            match self.literals_of_folded(filter, place, row.clone(), text.folded) {
+                Some(at) => {
+                    let found = self.literals.get(at..at + words).unwrap_or_default();
+                    let probes = self.probes.get_mut(row.clone()).unwrap_or_default();
+                    filter.keep_found(found, probes);
+                }
+                None => {
+                    let bytes = self.bytes.get(text.start as usize..text.end as usize);
+                    let probes = self.probes.get_mut(row.clone()).unwrap_or_default();
+                    filter.scan(bytes.unwrap_or_default(), probes);
+                }
             }
         }
         if let Some(text) = self.texts.get_mut(id.index())
             && id != TextId::EMPTY
         {
             text.probes = offset(start);
-            text.place = looked_for;
+            // At most MAX_WORDS.
+            text.words = u8::try_from(words).unwrap_or(0);
         }
-        self.probes.get(start..).unwrap_or_default()
+        self.probes.get(row).unwrap_or_default()
     }
 
     /// Where the strings stand that were found in this text of lower case; scanned once for all texts that differ from it in case
-    /// only, because the filter reads no case.
+    /// only, because the filter reads no case. So it is scanned for all that its place may ask for.
     fn literals_of_folded(
         &mut self,
         filter: &Filter,
-        of: &Bits,
-        place: u8,
+        place: &Bits,
+        wanted: Range<usize>,
         folded: u32,
     ) -> Option<usize> {
         let text = self.texts.get(folded as usize).copied()?;
-        if text.literals != NO_ROW && (text.scanned_for == place || text.scanned_for == EVERY_PLACE)
-        {
-            return Some(text.literals as usize);
-        }
+        let wanted = self.probes.get(wanted)?;
+        let words = wanted.len();
         let start = self.literals.len();
+        self.literals.extend(
+            wanted
+                .iter()
+                .zip(place.words())
+                .map(|(wanted, place)| wanted | place),
+        );
+        if text.literals != NO_ROW {
+            let before = text.literals as usize;
+            let asked = self.literals.get(before + words..before + 2 * words)?;
+            if wanted
+                .iter()
+                .zip(asked)
+                .all(|(wanted, asked)| wanted & !asked == 0)
+            {
+                self.literals.truncate(start);
+                return Some(before);
+            }
+        }
+        self.literals.extend_from_within(start..);
         let bytes = self.bytes.get(text.start as usize..text.end as usize)?;
-        self.literals.extend_from_slice(of.words());
-        let found = self.literals.get_mut(start..)?;
+        let found = self.literals.get_mut(start..start + words)?;
         // What its own bytes rule out may be asked for by a text with letters of the other case.
         filter.look_at_bytes(bytes.len(), text.present.in_both_cases(), found);
         filter.scan(bytes, found);
         if let Some(text) = self.texts.get_mut(folded as usize) {
             text.literals = offset(start);
-            text.scanned_for = place;
         }
         Some(start)
     }
@@ -354,7 +384,7 @@ impl Texts {
         answer
     }
 
-    /// Whether the filter has looked at the text and ruled the probe out.
+    /// Whether the filter has looked at the text for the probe and ruled it out.
     pub(crate) fn is_ruled_out(&self, id: TextId, bit: u16) -> bool {
         let Some(text) = self
             .texts
@@ -363,10 +393,12 @@ impl Texts {
         else {
             return false;
         };
-        let word = self
-            .probes
-            .get(text.probes as usize + usize::from(bit / 64));
-        word.is_some_and(|word| word >> (bit % 64) & 1 == 0)
+        let at = text.probes as usize + usize::from(bit / 64);
+        let has = |at: usize| {
+            let word = self.probes.get(at);
+            word.is_some_and(|word| word >> (bit % 64) & 1 == 1)
+        };
+        has(at + usize::from(text.words)) && !has(at)
     }
 
     fn row(&mut self, program: &Program, id: TextId, row: u32) -> u32 {

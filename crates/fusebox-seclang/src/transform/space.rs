@@ -41,11 +41,30 @@ fn has_single_spaces_only(input: &[u8]) -> bool {
 
 /// Removes every blank; which those are is as in [`compress`].
 pub(super) fn remove(input: &[u8], out: &mut Vec<u8>) {
+    if memchr::memchr(NO_BREAK_SPACE, input).is_none() {
+        remove_ascii(input, out);
+        return;
+    }
     each_blank(input, |part| {
         if let Part::Other(byte) = part {
             out.push(byte);
         }
     });
+}
+
+/// Every byte is written, and the next one over it if it was a blank: no branch that text could make go wrong.
+fn remove_ascii(input: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.resize(start + input.len(), 0);
+    let to = out.get_mut(start..).unwrap_or_default();
+    let mut kept = 0;
+    for byte in input {
+        if let Some(to) = to.get_mut(kept) {
+            *to = *byte;
+        }
+        kept += usize::from(!is_space(*byte));
+    }
+    out.truncate(start + kept);
 }
 
 enum Part {
