@@ -6,7 +6,7 @@ use crate::layer::{Rules, Special};
 use crate::limiter::{RateLimiter, Tier};
 use crate::policies::Policies;
 use crate::policy::{Found, Head, KeyBy};
-use crate::store::{Act, Key, Keys, MOST_POLICIES, Question, QuotaStore};
+use crate::store::{Act, Answer, Key, Keys, MOST_POLICIES, Question, QuotaStore};
 
 /// What a request is charged.
 #[derive(Clone, Copy, Debug)]
@@ -113,16 +113,22 @@ impl Rules {
         Debtor::Is(Charged::Each(keys, own.len()))
     }
 
+    /// Asks the store whether the charge can be spent.
     #[inline]
-    pub(crate) fn question<'c>(&self, charge: &'c Charge) -> Question<'c> {
-        Question {
+    pub(crate) fn ask<St: QuotaStore>(
+        &self,
+        limiter: &RateLimiter<St>,
+        charge: &Charge,
+    ) -> Answer<St::Later> {
+        limiter.shared.store.ask(&Question {
             now: charge.at,
             tier: charge.tier.0,
+            terms: limiter.shared.terms(charge.tier),
             keys: charge.to.keys(),
             cost: charge.cost,
             act: Act::Spend,
             detail: self.telling.anything(),
-        }
+        })
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use fusebox_core::{Mode, Name, Observer, Registration};
 
+use crate::engine::Algorithm;
 use crate::engine::gcra::Gcra;
 use crate::engine::log::Log;
 use crate::engine::window::Window;
@@ -20,32 +21,6 @@ const DEFAULT_CAPACITY: usize = 100_000;
 const MOST_CAPACITY: usize = 1_000_000_000;
 /// Nobody waits for a quota longer than this, so a longer wait is a mistake of units.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
-
-/// How a policy counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Algorithm {
-    /// Tokens come at the quota's rate, up to its burst; a request takes its cost in tokens.
-    #[default]
-    TokenBucket,
-    /// Water: a request adds its cost, the rate drains it, and what would overflow the burst is refused.
-    /// The same decisions as [`TokenBucket`](Self::TokenBucket), told the other way round.
-    LeakyBucket,
-    /// One after the other at an even rate: requests wait their turn, at most `queue` of them and
-    /// none longer than the policy's [`max_wait`](Policy::max_wait), which must be set. A turn is not given back, whatever
-    /// becomes of the call: another in its place would start beside the next one. Where another policy lets requests wait
-    /// too, those that wait longer there start out of turn.
-    Shaper {
-        /// How many may wait.
-        queue: u64,
-    },
-    /// So many in each period; periods are counted from when the limiter was made.
-    FixedWindow,
-    /// So many in the period that ends now, estimated from the count of this one and of the one before.
-    SlidingWindow,
-    /// So many in the period that ends now, exactly. For quotas of at most 64.
-    SlidingLog,
-}
 
 /// One quota: its name, how it counts, how many keys it has room for.
 ///
@@ -65,7 +40,7 @@ pub struct Policy {
     pub(crate) key: Option<KeyBy>,
     capacity: Option<usize>,
     overflow: Option<Overflow>,
-    max_wait: Duration,
+    pub(crate) max_wait: Duration,
 }
 
 impl Policy {
@@ -191,6 +166,7 @@ pub struct RateLimiterBuilder {
     pub(crate) tiers: Vec<TierSettings>,
     pub(crate) cost: u64,
     defaults: Layout,
+    pub(crate) hash_key: Option<[u8; 16]>,
     pub(crate) latency: bool,
     pub(crate) open_when_store_fails: bool,
     pub(crate) mode: Mode,
@@ -211,6 +187,7 @@ impl RateLimiterBuilder {
                 capacity: DEFAULT_CAPACITY,
                 overflow: Overflow::default(),
             },
+            hash_key: None,
             latency: false,
             open_when_store_fails: true,
             mode: Mode::default(),
@@ -260,6 +237,17 @@ impl RateLimiterBuilder {
     /// What happens to a new key when there is no room; [`Overflow::Share`] unless set.
     pub const fn overflow(mut self, overflow: Overflow) -> Self {
         self.defaults.overflow = overflow;
+        self
+    }
+
+    /// The key of the hash that makes keys of text ([`RateLimiter::text_key`], [`KeyBy::Header`], [`KeyBy::Path`]); drawn at
+    /// random unless set.
+    ///
+    /// Set it, from a secret, where keys must mean the same in other processes or after a restart: for a
+    /// [store](QuotaStore) that many share. Whoever knows it can find texts that share a quota. Client identities have a
+    /// [hash key](fusebox_http::identity::IdentityConfig::hash_key) of their own.
+    pub const fn hash_key(mut self, key: [u8; 16]) -> Self {
+        self.hash_key = Some(key);
         self
     }
 
@@ -320,7 +308,8 @@ impl RateLimiterBuilder {
         Ok(RateLimiter::new(self, MemoryStore::new(tiers)))
     }
 
-    /// A limiter with its quotas in that store, which must know the same tiers and policies.
+    /// A limiter with its quotas in that store. What is asked of it comes with the [terms](crate::store::Terms) of the policies; one
+    /// that has policies of its own must have the same tiers.
     ///
     /// # Errors
     /// As [`build`](Self::build).

@@ -97,7 +97,7 @@ impl<St: QuotaStore> Rest<St> {
         request: R,
         protocol: Protocol,
     ) -> Next<S, R, St> {
-        match self.limiter.shared.store.ask(&self.rules.question(&charge)) {
+        match self.rules.ask(&self.limiter, &charge) {
             Answer::Now(verdict) => {
                 self.answered(charge, Ok(verdict), call, inner, request, protocol)
             }

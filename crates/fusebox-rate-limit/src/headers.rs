@@ -206,7 +206,7 @@ mod tests {
     use crate::{Policy, Quota};
 
     fn written(telling: Telling, policies: &[Policy], standings: &[(u64, u64)]) -> HeaderMap {
-        let policies = Policies::new(&"default".into(), policies);
+        let policies = Policies::new(&"test".into(), &"default".into(), policies);
         let mut all = [Standing::default(); MOST_POLICIES];
         for (standing, (remaining, millis)) in all.iter_mut().zip(standings) {
             *standing = Standing {

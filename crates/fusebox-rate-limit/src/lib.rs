@@ -100,7 +100,8 @@ mod waiting;
 #[cfg(feature = "layer")]
 pub use body::ResponseBody;
 #[cfg(feature = "layer")]
-pub use config::{Algorithm, ConfigError, Policy, RateLimiterBuilder};
+pub use config::{ConfigError, Policy, RateLimiterBuilder};
+pub use engine::Algorithm;
 pub use engine::quota::{Quota, QuotaError};
 #[cfg(feature = "layer")]
 pub use future::ResponseFuture;

@@ -14,7 +14,7 @@ use crate::config::{RateLimiterBuilder, TierSettings};
 use crate::policies::Policies;
 use crate::store::{
     Act, Answer, Decision, Key, KeyHasher, Keys, MemoryStore, Question, QuotaStore, StoreError,
-    Verdict,
+    Terms, Verdict,
 };
 use crate::{Quota, QuotaError};
 
@@ -255,6 +255,35 @@ impl RateLimiter {
             .store
             .decide(&shared.question(now, ask.into(), Act::Penalise, false));
     }
+}
+
+impl<St: QuotaStore> RateLimiter<St> {
+    pub(crate) fn new(settings: RateLimiterBuilder, store: St) -> Self {
+        let (limiter_name, tiers) = (settings.name.clone(), settings.tiers.iter());
+        let limiter = Self {
+            shared: Arc::new(Shared {
+                store,
+                clock: Clock::new(),
+                mode: ModeCell::new(settings.mode),
+                reporter: Reporter::new(LayerKind::RateLimit, settings.name, settings.observers),
+                tiers: tiers
+                    .map(|TierSettings { name, policies }| {
+                        Policies::new(&limiter_name, name, policies)
+                    })
+                    .collect(),
+                cost: settings.cost,
+                latency: settings.latency,
+                open_when_store_fails: settings.open_when_store_fails,
+                unanswered: AtomicU64::new(0),
+                hasher: settings
+                    .hash_key
+                    .map_or_else(KeyHasher::new, KeyHasher::with_text_key),
+            }),
+        };
+        let live: Arc<dyn Live> = limiter.shared.clone();
+        settings.registration.list(Arc::downgrade(&live));
+        limiter
+    }
 
     /// Gives a policy another quota from now on. What clients have spent stays spent.
     ///
@@ -281,31 +310,6 @@ impl RateLimiter {
             }
         }
         Ok(())
-    }
-}
-
-impl<St: QuotaStore> RateLimiter<St> {
-    pub(crate) fn new(settings: RateLimiterBuilder, store: St) -> Self {
-        let tiers = settings.tiers.iter();
-        let limiter = Self {
-            shared: Arc::new(Shared {
-                store,
-                clock: Clock::new(),
-                mode: ModeCell::new(settings.mode),
-                reporter: Reporter::new(LayerKind::RateLimit, settings.name, settings.observers),
-                tiers: tiers
-                    .map(|TierSettings { name, policies }| Policies::new(name, policies))
-                    .collect(),
-                cost: settings.cost,
-                latency: settings.latency,
-                open_when_store_fails: settings.open_when_store_fails,
-                unanswered: AtomicU64::new(0),
-                hasher: KeyHasher::new(),
-            }),
-        };
-        let live: Arc<dyn Live> = limiter.shared.clone();
-        settings.registration.list(Arc::downgrade(&live));
-        limiter
     }
 
     /// The tier of that name.
@@ -427,9 +431,14 @@ impl<St: QuotaStore> Shared<St> {
         }
     }
 
+    pub(crate) fn terms(&self, tier: Tier) -> Terms<'_> {
+        let policies = self.tiers.get(self.known(tier).0);
+        policies.map_or_else(Terms::default, Policies::terms)
+    }
+
     #[inline]
     pub(crate) fn question<'a>(
-        &self,
+        &'a self,
         now: Timestamp,
         ask: Ask<'a>,
         act: Act,
@@ -438,6 +447,7 @@ impl<St: QuotaStore> Shared<St> {
         Question {
             now,
             tier: self.known(ask.tier).0,
+            terms: self.terms(ask.tier),
             keys: ask.keys,
             cost: ask.cost.unwrap_or(self.cost),
             act,
@@ -466,6 +476,7 @@ impl<St: QuotaStore> Shared<St> {
         let question = Question {
             now,
             tier: self.known(tier).0,
+            terms: self.terms(tier),
             keys,
             cost,
             act,

@@ -7,17 +7,18 @@ use bytes::Bytes;
 use fusebox_core::{Name, time::nanos};
 use http::HeaderValue;
 
-use crate::config::{Algorithm, Policy};
-use crate::engine::steady::Steady;
+use crate::config::Policy;
+use crate::engine::Algorithm;
 use crate::policy::KeyBy;
-use crate::store::MOST_POLICIES;
+use crate::store::{MOST_POLICIES, PolicyTerms, Terms};
 use crate::{Quota, QuotaError, headers, refusal};
 
 /// A tier, as it is told to clients and operators.
 #[derive(Debug)]
 pub(crate) struct Policies {
+    limiter: Name,
     name: Name,
-    policies: Box<[Known]>,
+    policies: Box<[PolicyTerms]>,
     /// What each policy counts under, where that is not what the layer says.
     keys: Box<[Option<KeyBy>]>,
     /// The problem document for each set of violated policies, written once: names do not change.
@@ -27,27 +28,11 @@ pub(crate) struct Policies {
     changed: AtomicBool,
 }
 
-#[derive(Debug)]
-struct Known {
-    name: Name,
-    algorithm: Algorithm,
-    /// Amount, period in nanoseconds, burst.
-    quota: Steady<3>,
-}
-
-impl Known {
-    fn quota(&self) -> Quota {
-        let [amount, period, burst] = self.quota.get();
-        Quota::per(amount, Duration::from_nanos(period)).burst(burst)
-    }
-}
-
 impl Policies {
-    pub(crate) fn new(name: &Name, policies: &[Policy]) -> Self {
-        let known = |policy: &Policy| Known {
-            name: policy.name.clone(),
-            algorithm: policy.algorithm,
-            quota: Steady::new(numbers(policy.quota)),
+    pub(crate) fn new(limiter: &Name, name: &Name, policies: &[Policy]) -> Self {
+        let known = |policy: &Policy| {
+            let name = policy.name.clone();
+            PolicyTerms::new(name, policy.algorithm, policy.quota, policy.max_wait)
         };
         let sets = 1_u8 << policies.len().min(MOST_POLICIES);
         let named = |violated: u8| {
@@ -55,6 +40,7 @@ impl Policies {
             names.filter_map(move |(at, name)| (violated >> at & 1 == 1).then_some(name))
         };
         let mut told = Self {
+            limiter: limiter.clone(),
             name: name.clone(),
             policies: policies.iter().map(known).collect(),
             keys: policies.iter().map(|policy| policy.key.clone()).collect(),
@@ -88,6 +74,15 @@ impl Policies {
         self.keys.iter().any(Option::is_some).then_some(&*self.keys)
     }
 
+    /// What a store is told of them.
+    pub(crate) fn terms(&self) -> Terms<'_> {
+        Terms {
+            limiter: self.limiter.as_str(),
+            tier: self.name.as_str(),
+            policies: &self.policies,
+        }
+    }
+
     pub(crate) const fn name(&self) -> &Name {
         &self.name
     }
@@ -95,29 +90,29 @@ impl Policies {
     pub(crate) fn find(&self, name: &str) -> Option<usize> {
         self.policies
             .iter()
-            .position(|known| known.name.as_str() == name)
+            .position(|known| known.name().as_str() == name)
     }
 
     pub(crate) fn name_of(&self, policy: u32) -> Option<Name> {
         let policy = usize::try_from(policy).ok()?;
-        self.policies.get(policy).map(|known| known.name.clone())
+        self.policies.get(policy).map(|known| known.name().clone())
     }
 
     pub(crate) fn names(&self) -> impl Iterator<Item = &Name> {
-        self.policies.iter().map(|known| &known.name)
+        self.policies.iter().map(PolicyTerms::name)
     }
 
     pub(crate) fn quotas(&self) -> impl Iterator<Item = (&Name, Quota)> {
         self.policies
             .iter()
-            .map(|known| (&known.name, known.quota()))
+            .map(|known| (known.name(), known.quota()))
     }
 
     /// What clients are told of each policy: how much in which time.
     pub(crate) fn told(&self) -> impl Iterator<Item = (&Name, u64, Duration)> {
         self.policies.iter().map(|known| {
             let quota = known.quota();
-            match known.algorithm {
+            match known.algorithm() {
                 // All of the burst, and how long it takes to come back.
                 Algorithm::TokenBucket | Algorithm::LeakyBucket => {
                     let burst = quota.burst_size();
@@ -130,9 +125,9 @@ impl Policies {
                             u64::try_from(product / u128::from(amount)).unwrap_or(u64::MAX)
                         }
                     };
-                    (&known.name, burst, Duration::from_nanos(refill))
+                    (known.name(), burst, Duration::from_nanos(refill))
                 }
-                _ => (&known.name, quota.amount(), quota.period()),
+                _ => (known.name(), quota.amount(), quota.period()),
             }
         })
     }
@@ -140,8 +135,8 @@ impl Policies {
     /// Whether one request still fits into the quota.
     pub(crate) fn fits(&self, policy: usize, quota: Quota, cost: u64) -> Result<(), QuotaError> {
         let known = self.policies.get(policy).ok_or(QuotaError::Unknown)?;
-        let burst = Policy::new(known.name.clone(), quota)
-            .algorithm(known.algorithm)
+        let burst = Policy::new(known.name().clone(), quota)
+            .algorithm(known.algorithm())
             .most_cost();
         if cost > burst && quota.check().is_ok() {
             return Err(QuotaError::BurstBelowCost { burst, cost });
@@ -154,15 +149,11 @@ impl Policies {
         match self.policies.get(policy) {
             Some(known) => {
                 let before = known.quota();
-                known.quota.change(|_| numbers(quota));
+                known.set(quota);
                 self.changed.store(true, Ordering::Relaxed);
                 before
             }
             None => quota,
         }
     }
-}
-
-fn numbers(quota: Quota) -> [u64; 3] {
-    [quota.amount(), nanos(quota.period()), quota.burst_size()]
 }

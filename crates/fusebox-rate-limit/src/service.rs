@@ -209,7 +209,7 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
     where
         S: Service<R> + Clone,
     {
-        let answer = self.limiter.shared.store.ask(&self.rules.question(&charge));
+        let answer = self.rules.ask(&self.limiter, &charge);
         match answer {
             Answer::Now(mut verdict) => {
                 let standings = verdict.standings.take();

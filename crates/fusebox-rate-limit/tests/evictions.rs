@@ -15,7 +15,7 @@ use fusebox_core::Timestamp;
 use fusebox_rate_limit::Quota;
 use fusebox_rate_limit::engine::{gcra::Gcra, log::Log, window::Window};
 use fusebox_rate_limit::store::{
-    Accounts, Act, Decision, Key, Keys, Layout, MemoryStore, Overflow, Question,
+    Accounts, Act, Decision, Key, Keys, Layout, MemoryStore, Overflow, Question, Terms,
 };
 use proptest::prelude::*;
 
@@ -68,6 +68,7 @@ fn play(
             store.decide(&Question {
                 now: Timestamp::from_nanos(now),
                 tier: 0,
+                terms: Terms::default(),
                 keys: Keys::One(Key::from_bits(key)),
                 cost,
                 act,

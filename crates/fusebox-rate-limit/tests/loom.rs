@@ -13,7 +13,7 @@ use fusebox_core::Timestamp;
 use fusebox_rate_limit::Quota;
 use fusebox_rate_limit::engine::gcra::Gcra;
 use fusebox_rate_limit::store::{
-    Accounts, Act, Decision, Key, Keys, Layout, MemoryStore, Overflow, Question,
+    Accounts, Act, Decision, Key, Keys, Layout, MemoryStore, Overflow, Question, Terms,
 };
 use loom::{sync::Arc, thread};
 
@@ -36,6 +36,7 @@ fn ask(store: &MemoryStore, now: u64, key: u128, act: Act) -> bool {
     let verdict = store.decide(&Question {
         now: Timestamp::from_nanos(now),
         tier: 0,
+        terms: Terms::default(),
         keys: Keys::One(Key::from_bits(key)),
         cost: 1,
         act,
@@ -173,6 +174,7 @@ fn ask_both(store: &MemoryStore, client: u128, act: Act) -> (bool, [u64; 2]) {
     let verdict = store.decide(&Question {
         now: Timestamp::from_nanos(HOUR),
         tier: 0,
+        terms: Terms::default(),
         keys: Keys::Each(&keys),
         cost: 1,
         act,

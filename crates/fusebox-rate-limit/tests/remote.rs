@@ -19,7 +19,7 @@ use fusebox_core::{
 use fusebox_rate_limit::engine::gcra::Gcra;
 use fusebox_rate_limit::store::{
     Accounts, Act, Answer, Key, Keys, Layout, MemoryStore, Overflow, Question, QuotaStore,
-    StoreError, Verdict,
+    StoreError, Terms, Verdict,
 };
 use fusebox_rate_limit::{
     Algorithm, Ask, KeyBy, Policy, Quota, RateLimitLayer, RateLimiter, ResponseBody,
@@ -73,6 +73,7 @@ impl QuotaStore for Remote {
             let question = Question {
                 now,
                 tier,
+                terms: Terms::default(),
                 keys,
                 cost,
                 act,
@@ -152,6 +153,7 @@ impl Subject for FromAfar {
             let _ = remote.memory.decide(&Question {
                 now: Timestamp::ZERO,
                 tier: 0,
+                terms: Terms::default(),
                 keys: Keys::One(Key::SHARED),
                 cost: 1,
                 act: Act::Penalise,

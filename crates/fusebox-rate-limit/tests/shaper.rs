@@ -15,7 +15,7 @@ use fusebox_core::Timestamp;
 use fusebox_rate_limit::Quota;
 use fusebox_rate_limit::engine::gcra::Gcra;
 use fusebox_rate_limit::store::{
-    Accounts, Act, Decision, Key, Keys, Layout, MemoryStore, Overflow, Question,
+    Accounts, Act, Decision, Key, Keys, Layout, MemoryStore, Overflow, Question, Terms,
 };
 use proptest::prelude::*;
 
@@ -100,6 +100,7 @@ proptest! {
                 store.decide(&Question {
                     now: Timestamp::from_nanos(now),
                     tier: 0,
+                    terms: Terms::default(),
                     keys: Keys::One(Key::from_bits(key)),
                     cost,
                     act,
@@ -159,6 +160,7 @@ fn a_turn_that_was_given_back_is_nobody_elses() {
         let verdict = store.decide(&Question {
             now: Timestamp::from_nanos(SECOND),
             tier: 0,
+            terms: Terms::default(),
             keys: Keys::One(Key::SHARED),
             cost: 1,
             act,

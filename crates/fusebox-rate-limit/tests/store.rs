@@ -14,7 +14,7 @@ use fusebox_core::{Timestamp, Value};
 use fusebox_rate_limit::Quota;
 use fusebox_rate_limit::engine::{gcra::Gcra, log::Log, window::Window};
 use fusebox_rate_limit::store::{
-    Accounts, Act, Decision, Key, Keys, Layout, MemoryStore, Overflow, Question, QuotaStore,
+    Accounts, Act, Decision, Key, Keys, Layout, MemoryStore, Overflow, Question, QuotaStore, Terms,
 };
 
 fn layout(capacity: usize, overflow: Overflow) -> Layout {
@@ -33,6 +33,7 @@ fn question(nanos: u64, key: u128, act: Act) -> Question<'static> {
     Question {
         now: Timestamp::from_nanos(nanos),
         tier: 0,
+        terms: Terms::default(),
         keys: Keys::One(Key::from_bits(key)),
         cost: 1,
         act,

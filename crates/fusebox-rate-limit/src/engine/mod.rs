@@ -18,12 +18,15 @@
 //! turns to keep which it has promised at the old rate: for as long as a wait may last those calls start, evenly spaced,
 //! between those of the new rate, which are evenly spaced too.
 
+mod algorithm;
 pub mod gcra;
 pub mod log;
 pub mod pace;
 pub mod quota;
 pub(crate) mod steady;
 pub mod window;
+
+pub use algorithm::Algorithm;
 
 /// How many bits of a table's word are the state; the rest tells whose it is.
 pub const STATE_BITS: u32 = 39;

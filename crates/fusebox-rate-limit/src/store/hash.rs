@@ -55,13 +55,20 @@ impl KeyHasher {
     /// With a secret of its own.
     #[must_use]
     pub fn new() -> Self {
-        // The standard library seeds it from the operating system's randomness.
         let random = RandomState::new();
         let mut key = [0; 16];
         let halves = [random.hash_one(4), random.hash_one(5)].map(u64::to_le_bytes);
         for (byte, random) in key.iter_mut().zip(halves.as_flattened()) {
             *byte = *random;
         }
+        Self::with_text_key(key)
+    }
+
+    /// As [`new`](Self::new), but the keys of text are made with this key, and are the same wherever it is used.
+    #[must_use]
+    pub fn with_text_key(key: [u8; 16]) -> Self {
+        // The standard library seeds it from the operating system's randomness.
+        let random = RandomState::new();
         let secret = |index: u32| match cfg!(fusebox_loom) {
             // The model checker runs everything many times over and must find it the same each time.
             true => 0x9E37_79B9_7F4A_7C15_u64.rotate_left(index * 16),
@@ -152,6 +159,15 @@ mod tests {
         assert_ne!(hasher.place(key, 0), hasher.place(key, 1));
         assert_ne!(hasher.text(2, b"a"), key);
         assert_eq!(hasher.text(1, b"a"), key);
+    }
+
+    #[test]
+    fn two_hashers_with_one_key_make_the_same_keys_of_text_and_place_them_elsewhere() {
+        let [one, two] = [(); 2].map(|()| KeyHasher::with_text_key([7; 16]));
+        let key = one.text(1, b"a");
+        assert_eq!(key, two.text(1, b"a"));
+        assert_ne!(one.place(key, 0), two.place(key, 0));
+        assert_ne!(key, KeyHasher::with_text_key([8; 16]).text(1, b"a"));
     }
 
     #[test]

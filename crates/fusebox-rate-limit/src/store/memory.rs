@@ -655,6 +655,16 @@ impl QuotaStore for MemoryStore {
         }
     }
 
+    fn change(
+        &self,
+        now: Timestamp,
+        tier: usize,
+        policy: usize,
+        quota: Quota,
+    ) -> Result<(), QuotaError> {
+        Self::change(self, now, tier, policy, quota)
+    }
+
     fn fields(&self, now: Timestamp) -> Vec<(&'static str, Value)> {
         let mut sum = Counted {
             active: 0,

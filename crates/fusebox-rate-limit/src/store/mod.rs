@@ -7,14 +7,18 @@ mod hash;
 mod log_table;
 mod memory;
 mod table;
+mod terms;
 
 use std::time::Duration;
 
 use fusebox_core::Timestamp;
 
+use crate::{Quota, QuotaError};
+
 pub use hash::{Key, KeyHasher};
 pub use memory::{Accounts, Layout, MemoryStore};
 pub use table::Overflow;
+pub use terms::{PolicyTerms, Terms};
 
 /// The most policies that one tier has.
 pub const MOST_POLICIES: usize = 4;
@@ -22,10 +26,14 @@ pub const MOST_POLICIES: usize = 4;
 /// What is asked of a store.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
-    /// The time.
+    /// The time by the clock of whoever asks. Its origin is known to nobody else: to a store on another machine, or shared by
+    /// several limiters, only the distance of two times means something (see [`spent_ago`](Self::spent_ago)), and now is what
+    /// its own clock says.
     pub now: Timestamp,
     /// Whose policies apply: the place of the tier in the settings. A limiter asks only for tiers it has.
     pub tier: usize,
+    /// What these policies are, for a store that does not have them by heart.
+    pub terms: Terms<'a>,
     /// Under which keys.
     pub keys: Keys<'a>,
     /// How much, in the unit of the quotas.
@@ -34,6 +42,17 @@ pub struct Question<'a> {
     pub act: Act,
     /// Whether the answer is to say how each policy stands; it costs a few divisions.
     pub detail: bool,
+}
+
+impl Question<'_> {
+    /// How long ago that was spent which is to be given back.
+    #[must_use]
+    pub fn spent_ago(&self) -> Option<Duration> {
+        match self.act {
+            Act::Refund { spent_at } => Some(self.now.since(spent_at)),
+            _ => None,
+        }
+    }
 }
 
 /// The keys of a question.
@@ -75,7 +94,7 @@ pub enum Act {
     Penalise,
     /// Give back what was spent at that time.
     Refund {
-        /// When it was spent.
+        /// When it was spent, by the clock of the question.
         spent_at: Timestamp,
     },
 }
@@ -157,7 +176,10 @@ pub enum Answer<F> {
 
 /// Where quotas are kept.
 ///
-/// It takes data and returns a verdict: no closures, so that it may be on the other side of a network.
+/// It takes data and returns a verdict, so that it may be on the other side of a network: who asks for what, the
+/// [terms](Terms) of the policies, which keys, how much. Keys of text are the same in other processes if the limiters have the
+/// same [hash key](crate::RateLimiterBuilder::hash_key).
+///
 /// It must be atomic over the policies of a question: on refusal nothing is spent, and however many ask
 /// at once, no policy admits more than it has.
 pub trait QuotaStore: Send + Sync + 'static {
@@ -188,6 +210,21 @@ pub trait QuotaStore: Send + Sync + 'static {
     {
         let _ = (tier, key, cost);
         (clock(), false)
+    }
+
+    /// Hears that a policy has another quota from `now` on. A store that goes by the terms of each question has nothing to do.
+    ///
+    /// # Errors
+    /// [`QuotaError`] when it cannot count that; nothing is changed then.
+    fn change(
+        &self,
+        now: Timestamp,
+        tier: usize,
+        policy: usize,
+        quota: Quota,
+    ) -> Result<(), QuotaError> {
+        let _ = (now, tier, policy, quota);
+        Ok(())
     }
 
     /// Fields for the snapshot of the handle: how full it is, what it refused for lack of room.
