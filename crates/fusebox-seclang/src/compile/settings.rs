@@ -1,5 +1,8 @@
 //! What the settings add up to.
 
+use std::sync::Arc;
+
+use super::regex::{self, Regex};
 use crate::error::ErrorKind;
 use crate::parse::{AuditMode, BodyLimitAction, EngineMode, Setting};
 
@@ -10,6 +13,8 @@ pub(crate) struct Settings {
     pub(crate) engine: EngineMode,
     pub(crate) audit: AuditMode,
     pub(crate) audit_parts: String,
+    /// `SecAuditLogRelevantStatus`
+    pub(crate) relevant_status: Option<Arc<Regex>>,
     pub(crate) request_body: BodySettings,
     /// The limit without files, for what is held in memory as arguments.
     pub(crate) no_files_limit: usize,
@@ -39,6 +44,7 @@ impl Default for Settings {
             engine: EngineMode::Off,
             audit: AuditMode::Off,
             audit_parts: "ABIJDEFHZ".to_owned(),
+            relevant_status: None,
             request_body: BodySettings {
                 access: false,
                 limit: 13_107_200,
@@ -71,7 +77,10 @@ impl Settings {
         match setting {
             Setting::RuleEngine(mode) => self.engine = *mode,
             Setting::AuditEngine(mode) => self.audit = *mode,
-            Setting::AuditLogParts(parts) => self.audit_parts = audit_parts(parts)?,
+            Setting::AuditLogParts(parts) => self.audit_parts.clone_from(parts),
+            Setting::AuditLogRelevantStatus(pattern) => {
+                self.relevant_status = Some(Arc::new(regex::compile(pattern, false)?));
+            }
             Setting::RequestBodyAccess(on) => self.request_body.access = *on,
             Setting::RequestBodyLimit(limit) => self.request_body.limit = *limit,
             Setting::RequestBodyNoFilesLimit(limit) => self.no_files_limit = *limit,
@@ -97,19 +106,4 @@ impl Settings {
         }
         Ok(())
     }
-}
-
-fn audit_parts(parts: &str) -> Result<String, ErrorKind> {
-    let upper = parts.to_ascii_uppercase();
-    if upper
-        .chars()
-        .all(|part| ('A'..='K').contains(&part) || part == 'Z')
-    {
-        return Ok(upper);
-    }
-    Err(ErrorKind::Value {
-        what: "SecAuditLogParts".to_owned(),
-        value: parts.to_owned(),
-        expected: "letters A to K and Z",
-    })
 }

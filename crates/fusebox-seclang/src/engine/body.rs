@@ -5,14 +5,17 @@ use super::state::State;
 use super::texts::Texts;
 use crate::body::{self, BodyError, BodyKind, Limits, Sink};
 use crate::compile::{Program, Settings};
-use crate::parse::{Processor, Variable};
+use crate::parse::{AuditMode, Processor, Variable};
 
 /// Reads the body of one request into the state.
 #[derive(Debug)]
 pub(super) struct BodyReader {
     /// `None`: nobody looks into the body, it is kept as `REQUEST_BODY` at most.
     processor: Option<body::Processor>,
+    /// Rules may look at it as `REQUEST_BODY`.
     keep: bool,
+    /// Part C of the audit log wants it.
+    keep_for_audit: bool,
     length: u64,
     failed: Option<BodyError>,
     sizes: Sizes,
@@ -57,6 +60,8 @@ impl BodyReader {
                     state.processor,
                     Some(Processor::UrlEncoded | Processor::Raw)
                 ),
+            keep_for_audit: state.audit != AuditMode::Off
+                && state.audit_parts(program).contains('C'),
             length: 0,
             failed: None,
             sizes: Sizes::default(),
@@ -74,7 +79,7 @@ impl BodyReader {
 
     pub(super) fn feed(&mut self, chunk: &[u8], state: &mut State) {
         self.length = self.length.saturating_add(chunk.len() as u64);
-        if self.keep {
+        if self.keep || self.keep_for_audit {
             state.request_body.extend_from_slice(chunk);
         }
         if let Some(processor) = &mut self.processor
@@ -113,9 +118,11 @@ impl BodyReader {
                 state.set_bytes(variable, message.as_bytes());
             }
         }
-        let body = std::mem::take(&mut state.request_body);
-        state.set_bytes(Variable::RequestBody, &body);
-        state.request_body = body;
+        if self.keep {
+            let body = std::mem::take(&mut state.request_body);
+            state.set_bytes(Variable::RequestBody, &body);
+            state.request_body = body;
+        }
         sum_arguments(state);
     }
 }

@@ -68,9 +68,8 @@ impl<'a> Engine<'a> {
         match ctl {
             Ctl::AuditEngine(mode) => state.audit = *mode,
             Ctl::AuditLogParts(parts) => {
-                let now = state.audit_parts.as_deref();
-                let now = now.unwrap_or(&self.program.settings.audit_parts);
-                state.audit_parts = Some(changed_parts(now, parts));
+                let parts = changed_parts(state.audit_parts(self.program), parts);
+                state.audit_parts = Some(parts);
             }
             Ctl::ForceRequestBodyVariable(on) => state.force_request_body = *on,
             Ctl::RequestBodyAccess(on) => state.request_body_access = *on,

@@ -196,7 +196,7 @@ impl Engine<'_> {
     }
 
     pub(super) fn write_unique_id(&self, out: &mut Vec<u8>) {
-        let _infallible = write!(out, "{:x}-{:016x}", self.state.unix, self.state.unique);
+        self.state.write_unique_id(out);
     }
 
     pub(super) const fn is_time(&self, variable: Variable) -> bool {

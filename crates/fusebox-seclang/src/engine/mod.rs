@@ -16,9 +16,12 @@
 //! | `effects` | what a match does |
 //! | `persist` | collections that outlive a transaction |
 //! | `resolve` | what is asked of a caller's resolvers |
+//! | `audit`, `audit_json` | what an audit log is told |
 //! | `found` | a rule that matched, for the caller |
 //! | `transaction` | the door: what a caller drives |
 
+mod audit;
+mod audit_json;
 mod body;
 mod effects;
 mod eval;
@@ -40,6 +43,7 @@ mod tx;
 use crate::compile::{Head, Program, Rule};
 pub(crate) use state::State;
 
+pub use audit::AuditRecord;
 pub use found::Match;
 pub(crate) use lists::{Field, LISTS, List, lists_of};
 pub(crate) use persist::Store;

@@ -128,6 +128,7 @@ impl<'a> Engine<'a> {
             // 0 is the worst.
             self.state.highest_severity = Some(highest.min(severity));
         }
+        self.state.matched_rules.push(at);
         if head.log || head.audit {
             self.report(at, head);
         }

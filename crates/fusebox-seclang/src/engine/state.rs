@@ -59,6 +59,8 @@ pub(crate) struct State {
     /// Of the rule before in the chain: what `MATCHED_VARS` shows.
     pub(crate) matched_before: Vec<Matched>,
     pub(crate) found: Vec<Found>,
+    /// All heads whose chain matched, also those that are not reported.
+    pub(crate) matched_rules: Vec<u32>,
     /// Messages of found rules.
     pub(crate) log: Vec<u8>,
     pub(crate) buffer: Vec<u8>,
@@ -121,6 +123,7 @@ impl State {
             matched: Vec::new(),
             matched_before: Vec::new(),
             found: Vec::new(),
+            matched_rules: Vec::new(),
             log: Vec::new(),
             buffer: Vec::new(),
             name_buffer: Vec::new(),
@@ -166,6 +169,7 @@ impl State {
         self.matched.clear();
         self.matched_before.clear();
         self.found.clear();
+        self.matched_rules.clear();
         self.log.clear();
         self.removed.clear();
         self.excluded.clear();
@@ -211,6 +215,17 @@ impl State {
         for variable in ZERO_AT_FIRST {
             self.set(*variable, zero);
         }
+    }
+
+    /// The parts of the audit log that are asked for by now.
+    pub(crate) fn audit_parts<'a>(&'a self, program: &'a Program) -> &'a str {
+        let own = self.audit_parts.as_deref();
+        own.unwrap_or(&program.settings.audit_parts)
+    }
+
+    pub(crate) fn write_unique_id(&self, out: &mut Vec<u8>) {
+        use std::io::Write as _;
+        let _infallible = write!(out, "{:x}-{:016x}", self.unix, self.unique);
     }
 
     pub(crate) fn set(&mut self, variable: Variable, text: TextId) {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::Engine;
+use super::audit::AuditRecord;
 use super::body::BodyReader;
 use super::found::Match;
 use super::lists::List;
@@ -450,26 +451,59 @@ impl Transaction {
     }
 
     /// Whether this transaction belongs into the audit log: `SecAuditEngine` and `ctl:auditEngine` say so, and for
-    /// `RelevantOnly` a rule matched that is to be audited.
+    /// `RelevantOnly` a rule matched that is to be audited, or the status of the response (that of a refusal, if one was decided)
+    /// is one of `SecAuditLogRelevantStatus`.
     #[must_use]
     pub fn is_audited(&self) -> bool {
         self.state.as_ref().is_some_and(|state| match state.audit {
             AuditMode::On => true,
             AuditMode::Off => false,
-            AuditMode::RelevantOnly => state.found.iter().any(|found| found.audit),
+            AuditMode::RelevantOnly => {
+                state.found.iter().any(|found| found.audit) || self.has_relevant_status(state)
+            }
         })
     }
 
-    /// The parts of an audit record that `SecAuditLogParts` and `ctl:auditLogParts` ask for, as letters of the reference. What is
-    /// written from them is up to the caller: the engine has no log of its own.
+    fn has_relevant_status(&self, state: &State) -> bool {
+        let Some(relevant) = &self.shared.program.settings.relevant_status else {
+            return false;
+        };
+        match state.stopped.as_ref().map(|stopped| &stopped.verdict) {
+            Some(Verdict::Deny(status) | Verdict::Redirect(status, _)) => {
+                relevant.is_match(status.to_string().as_bytes())
+            }
+            // No answer has no status.
+            Some(Verdict::Drop) => false,
+            None => relevant.is_match(state.texts.get(state.single(Variable::ResponseStatus))),
+        }
+    }
+
+    /// The parts of an audit record that `SecAuditLogParts` and `ctl:auditLogParts` ask for, as letters of the reference.
     #[must_use]
     pub fn audit_log_parts(&self) -> &str {
-        let settings = &self.shared.program.settings;
-        let own = self
-            .state
-            .as_ref()
-            .and_then(|state| state.audit_parts.as_deref());
-        own.unwrap_or(&settings.audit_parts)
+        match &self.state {
+            Some(state) => state.audit_parts(&self.shared.program),
+            None => "",
+        }
+    }
+
+    /// What the audit log is to be told, if this transaction [belongs into it](Self::is_audited). Call it after
+    /// [`finish`](Self::finish), or what phase 5 says is missing.
+    #[must_use]
+    pub fn audit_record(&self) -> Option<AuditRecord<'_>> {
+        if !self.is_audited() {
+            return None;
+        }
+        let state = self.state.as_deref()?;
+        let mut unique_id = Vec::new();
+        state.write_unique_id(&mut unique_id);
+        Some(AuditRecord {
+            program: &self.shared.program,
+            state,
+            parts: state.audit_parts(&self.shared.program),
+            interruption: self.interruption(),
+            unique_id,
+        })
     }
 
     /// The number that a variable of TX holds: `blocking_inbound_anomaly_score`. 0 if it has none.

@@ -1,7 +1,7 @@
 //! The list of actions of a rule.
 
 use super::directive::{IdRange, Matcher};
-use super::setting::EngineMode;
+use super::setting::{EngineMode, audit_parts};
 use super::template::Template;
 use super::variable::{Target, Variable};
 use crate::error::ErrorKind;
@@ -157,22 +157,25 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     ("prepend", "bodies are not rewritten"),
     ("proxy", "requests are not sent elsewhere"),
-    ("sanitiseArg", "the audit log leaves values out by itself"),
+    (
+        "sanitiseArg",
+        "the caller gets the audit record and writes it: leave out there what must not be kept, or its part",
+    ),
     (
         "sanitiseMatched",
-        "the audit log leaves values out by itself",
+        "the caller gets the audit record and writes it: leave out there what must not be kept, or its part",
     ),
     (
         "sanitiseMatchedBytes",
-        "the audit log leaves values out by itself",
+        "the caller gets the audit record and writes it: leave out there what must not be kept, or its part",
     ),
     (
         "sanitiseRequestHeader",
-        "the audit log leaves values out by itself",
+        "the caller gets the audit record and writes it: leave out there what must not be kept, or its part",
     ),
     (
         "sanitiseResponseHeader",
-        "the audit log leaves values out by itself",
+        "the caller gets the audit record and writes it: leave out there what must not be kept, or its part",
     ),
     (
         "setenv",
@@ -432,7 +435,13 @@ fn ctl(text: &str) -> Result<Ctl, ErrorKind> {
     };
     Ok(match option.trim().to_ascii_lowercase().as_str() {
         "auditengine" => Ctl::AuditEngine(AuditMode::parse(&what, value)?),
-        "auditlogparts" => Ctl::AuditLogParts(value.to_owned()),
+        "auditlogparts" => {
+            let (sign, parts) = match value.split_at_checked(1) {
+                Some((sign @ ("+" | "-"), parts)) => (sign, parts),
+                _ => ("", value),
+            };
+            Ctl::AuditLogParts(format!("{sign}{}", audit_parts(&what, parts)?))
+        }
         "forcerequestbodyvariable" => Ctl::ForceRequestBodyVariable(on_off(&what, value)?),
         "requestbodyaccess" => Ctl::RequestBodyAccess(on_off(&what, value)?),
         "responsebodyaccess" => Ctl::ResponseBodyAccess(on_off(&what, value)?),

@@ -35,6 +35,7 @@ pub(crate) enum Setting {
     RuleEngine(EngineMode),
     AuditEngine(AuditMode),
     AuditLogParts(String),
+    AuditLogRelevantStatus(String),
     RequestBodyAccess(bool),
     RequestBodyLimit(usize),
     RequestBodyNoFilesLimit(usize),
@@ -61,7 +62,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "SecAuditLogDirMode",
     "SecAuditLogFileMode",
     "SecAuditLogFormat",
-    "SecAuditLogRelevantStatus",
     "SecAuditLogStorageDir",
     "SecAuditLogType",
     "SecComponentSignature",
@@ -127,6 +127,16 @@ fn bad(what: &str, value: &str, expected: &'static str) -> ErrorKind {
     }
 }
 
+/// Letters of the reference, in capitals.
+pub(super) fn audit_parts(what: &str, parts: &str) -> Result<String, ErrorKind> {
+    let upper = parts.to_ascii_uppercase();
+    let known = |part: char| ('A'..='K').contains(&part) || part == 'Z';
+    if !upper.is_empty() && upper.chars().all(known) {
+        return Ok(upper);
+    }
+    Err(bad(what, parts, "letters A to K and Z"))
+}
+
 impl Setting {
     /// `None`: no setting has this name.
     pub(crate) fn parse(name: &str, arguments: &[String]) -> Result<Option<Self>, ErrorKind> {
@@ -179,7 +189,8 @@ impl Setting {
         Ok(Some(match lower.as_str() {
             "secruleengine" => Self::RuleEngine(EngineMode::parse(name, one()?)?),
             "secauditengine" => Self::AuditEngine(AuditMode::parse(name, one()?)?),
-            "secauditlogparts" => Self::AuditLogParts(one()?.to_owned()),
+            "secauditlogparts" => Self::AuditLogParts(audit_parts(name, one()?)?),
+            "secauditlogrelevantstatus" => Self::AuditLogRelevantStatus(one()?.to_owned()),
             "secrequestbodyaccess" => Self::RequestBodyAccess(switch()?),
             "secrequestbodylimit" => Self::RequestBodyLimit(size()?),
             "secrequestbodynofileslimit" => Self::RequestBodyNoFilesLimit(size()?),
