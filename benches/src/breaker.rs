@@ -27,9 +27,11 @@ use std::time::Duration;
 
 use failsafe::futures::CircuitBreaker as _;
 use failsafe::{backoff, failure_policy};
-use fusebox_circuit_breaker::{Breaker, ErrorsAreFailures, Window};
-use fusebox_core::Registration;
-use http::Request;
+use fusebox_circuit_breaker::{
+    Breaker, ErrorsAreFailures, Head, KeyedBreaker, Pass, Window, by_method_and_path,
+};
+use fusebox_core::{Outcome, Registration, Rejection};
+use http::{Method, Request, Uri};
 use recloser::{AsyncRecloser, Recloser};
 use tower_layer::Layer;
 use tower_resilience_circuitbreaker::CircuitBreakerLayer as PeerLayer;
@@ -73,6 +75,14 @@ pub fn suite() -> Suite {
             Figure::new("long_window/closed", "long_window", "closed").instructions_at_most(1.05),
             Figure::new("large_count/closed", "large_count", "closed_by_count")
                 .instructions_at_most(1.05),
+            // The price of finding the circuit: a hash of the key, a look into the map.
+            Figure::new("keyed/one_pass", "keyed", "one_pass"),
+            Figure::new("keyed_by_path/one_pass", "keyed_by_path", "one_pass"),
+            Figure::new(
+                "two_threads_keyed/one_pass",
+                "two_threads_keyed",
+                "two_threads_one_pass",
+            ),
             Figure::new("closed/failsafe", "closed", "failsafe"),
             Figure::new("open/failsafe", "open", "failsafe_open"),
             Figure::new("closed/tower_resilience", "closed", "tower_resilience"),
@@ -83,6 +93,8 @@ pub fn suite() -> Suite {
             Limit::allocations("closed_by_count", 0.0),
             Limit::allocations("http_closed", 0.0),
             Limit::allocations("open", 0.0),
+            Limit::allocations("keyed", 0.0),
+            Limit::allocations("keyed_by_path", 0.0),
             // When it begins and when it is over, for a call that is timed. At full speed that is one in 256, and of the others
             // a window of time wants to know when they are over; these are counted under valgrind, a hundred calls slowly,
             // and so nearly all of them are timed.
@@ -111,6 +123,15 @@ fn cases() -> Vec<Case> {
             by_hand_to_the_end(layer.layer(HttpNoop), || Request::new(()))
         })
         .over("http_noop"),
+        Case::new("one_pass", || {
+            by_hand(OnePass::new(), || (), Expect::Admission)
+        })
+        .over("noop"),
+        Case::new("keyed", || by_hand(ByKey::new(), || (), Expect::Admission)).over("noop"),
+        Case::new("keyed_by_path", || {
+            by_hand(ByPath::new(), || (), Expect::Admission)
+        })
+        .over("noop"),
         Case::new("recloser", || {
             by_hand(recloser(Noop), || (), Expect::Admission)
         })
@@ -134,6 +155,8 @@ fn cases() -> Vec<Case> {
             on_two_threads(plain(Window::Calls(100)).layer(Noop))
         })
         .on_two_threads(),
+        Case::new("two_threads_one_pass", || on_two_threads(OnePass::new())).on_two_threads(),
+        Case::new("two_threads_keyed", || on_two_threads(ByKey::new())).on_two_threads(),
         Case::new("two_threads_recloser", || on_two_threads(recloser(Noop))).on_two_threads(),
         Case::new("two_threads_failsafe", || on_two_threads(failsafe(Noop))).on_two_threads(),
     ]
@@ -154,6 +177,118 @@ fn breaker(window: Window) -> Breaker {
         .registration(Registration::Unlisted)
         .build()
         .expect("the settings are valid")
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "without its subject the suite has no purpose"
+)]
+fn keyed<K: Send + Sync + 'static>() -> KeyedBreaker<K> {
+    Breaker::builder("bench")
+        .cool_down(AN_HOUR)
+        .registration(Registration::Unlisted)
+        .keyed()
+        .build()
+        .expect("the settings are valid")
+}
+
+/// A pass of one breaker, given back at once.
+#[derive(Clone)]
+struct OnePass(Breaker);
+
+impl OnePass {
+    fn new() -> Self {
+        Self(breaker(ten_seconds()))
+    }
+}
+
+impl Service<()> for OnePass {
+    type Response = ();
+    type Error = Rejection;
+    type Future = Ready<Result<(), Rejection>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, (): ()) -> Self::Future {
+        ready(self.0.try_pass().map(well))
+    }
+}
+
+/// The same of a breaker that has a circuit for each of a thousand keys.
+#[derive(Clone)]
+struct ByKey {
+    breakers: KeyedBreaker<u64>,
+    key: u64,
+}
+
+/// As many as there is room for without being asked.
+const KEYS: u64 = 1_024;
+
+impl ByKey {
+    fn new() -> Self {
+        let breakers = keyed();
+        for key in 0..KEYS {
+            let _made = breakers.of(&key);
+        }
+        Self { breakers, key: 0 }
+    }
+}
+
+impl Service<()> for ByKey {
+    type Response = ();
+    type Error = Rejection;
+    type Future = Ready<Result<(), Rejection>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, (): ()) -> Self::Future {
+        // Of few keys, so that each is called often enough to be not timed each time.
+        self.key = (self.key + 1) % 4;
+        ready(self.breakers.try_pass(self.key).map(well))
+    }
+}
+
+/// The same, the key found in the head of a request.
+// Not as a layer: what that costs beyond the key is what the layer of one circuit costs.
+struct ByPath {
+    breakers: KeyedBreaker<(Method, String)>,
+    request: Request<()>,
+}
+
+impl ByPath {
+    fn new() -> Self {
+        let mut request = Request::new(());
+        *request.uri_mut() = Uri::from_static("/payments.v1.Authoriser/Authorise");
+        Self {
+            breakers: keyed(),
+            request,
+        }
+    }
+}
+
+impl Service<()> for ByPath {
+    type Response = ();
+    type Error = Option<Rejection>;
+    type Future = Ready<Result<(), Self::Error>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, (): ()) -> Self::Future {
+        let key = by_method_and_path(&Head::of(&self.request));
+        let pass = key.ok_or(None);
+        let pass = pass.and_then(|key| self.breakers.try_pass(key).map_err(Some));
+        ready(pass.map(well))
+    }
+}
+
+fn well(pass: Pass) {
+    pass.end(Outcome::Success);
 }
 
 type Plain = fusebox_circuit_breaker::PlainCircuitBreakerLayer<ErrorsAreFailures>;

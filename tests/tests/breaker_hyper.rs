@@ -107,7 +107,7 @@ async fn uploads_that_break_off_do_not_open_the_circuit_for_all() {
 async fn each_upstream_of_one_client_has_a_circuit_of_its_own() {
     let upstreams = builder().keyed().build().unwrap();
     let client = upstreams
-        .layer_by(by_authority)
+        .layer_by_like(by_authority)
         .judge_errors(RefusalsAreNeutral)
         .layer(client(HttpConnector::new()));
     let down = Router::new().fallback(any(async || StatusCode::BAD_GATEWAY));

@@ -138,12 +138,24 @@ impl Breaker {
         passed: impl FnOnce(Pass) -> T,
         refused: impl FnOnce(Rejection) -> T,
     ) -> T {
+        let slowly = |seat: &Arc<Seat>, skipped| self.shared().admit_from(None, seat, skipped);
+        self.admit_or(slowly, passed, refused)
+    }
+
+    /// As [`admit_then`](Self::admit_then); `slowly` decides on what does not just pass.
+    #[inline(always)]
+    pub(crate) fn admit_or<T>(
+        &self,
+        slowly: impl FnOnce(&Arc<Seat>, bool) -> Admission,
+        passed: impl FnOnce(Pass) -> T,
+        refused: impl FnOnce(Rejection) -> T,
+    ) -> T {
         let (seat, shared) = (self.seats.mine(), self.shared());
         let skipped = seat.skips();
         if skipped && let Some(ticket) = shared.circuit.admit_at_once() {
             return passed(Pass::new(seat.clone(), ticket, 0));
         }
-        match shared.admit_from(None, seat, skipped) {
+        match slowly(seat, skipped) {
             Admission::Passed(pass) => passed(pass),
             Admission::Refused(rejection) => refused(rejection),
         }

@@ -122,6 +122,15 @@ pub enum ConfigError {
         /// The calls of the window.
         window: u32,
     },
+    /// A window of calls for each key, and so many keys that they do not fit into memory together.
+    WindowsTooLarge {
+        /// The calls of one window.
+        calls: u32,
+        /// The keys that there is room for.
+        capacity: u64,
+        /// The most calls that all windows together may remember.
+        most: u64,
+    },
     /// Every reason to open was turned off.
     NeverTrips,
     /// Another value for what cannot be changed while calls are under way.
@@ -160,6 +169,15 @@ impl std::fmt::Display for ConfigError {
             } => write!(
                 f,
                 "minimum_calls: must be at most the calls of the window ({window}), got {minimum_calls}"
+            ),
+            Self::WindowsTooLarge {
+                calls,
+                capacity,
+                most,
+            } => write!(
+                f,
+                "window, capacity: together they must remember at most {most} calls, got {calls} for each of \
+                 {capacity} keys"
             ),
             Self::Fixed {
                 field,

@@ -140,10 +140,11 @@ pub use engine::{CountsAs, End};
 pub use future::ResponseFuture;
 #[cfg(feature = "http")]
 pub use keyed::{
-    Head, KeyedCircuitBreaker, KeyedCircuitBreakerLayer, by_authority, by_method_and_path,
+    AuthorityLike, EndpointLike, FindKey, Head, KeyedCircuitBreaker, KeyedCircuitBreakerLayer,
+    by_authority, by_method_and_path,
 };
 #[cfg(feature = "handle")]
-pub use keyed::{KeyedBreaker, KeyedBuilder};
+pub use keyed::{KeyLike, KeyedBreaker, KeyedBuilder};
 #[cfg(feature = "http")]
 pub use layer::CircuitBreakerLayer;
 #[cfg(feature = "handle")]

@@ -16,15 +16,12 @@ use crate::{
 ///
 /// It is one instance's own: a clone knows nothing, and what is dropped gives back what it held.
 #[derive(Debug)]
-pub(crate) struct Readiness(Kept);
-
-#[derive(Debug)]
-enum Kept {
-    Nothing,
+pub(crate) struct Readiness {
     /// The circuit refuses every call; the inner service was not asked.
-    Refused(Refused),
-    // Boxed, so that it costs nothing where nobody waits.
-    Waits(Box<Waits>),
+    refused: Option<Refused>,
+    // Boxed, so that it costs nothing where nobody waits. What is in here when the circuit has closed is not looked at
+    // and nobody's loss: a place that was never used is free when the circuit is half-open again.
+    waits: Option<Box<Waits>>,
 }
 
 /// For a service whose inner one is not ready, or that is to make a probe.
@@ -41,7 +38,10 @@ struct Waits {
 impl Readiness {
     /// Nobody has asked yet.
     pub(crate) const fn new() -> Self {
-        Self(Kept::Nothing)
+        Self {
+            refused: None,
+            waits: None,
+        }
     }
 
     /// Polls the inner service, unless the next call is to be refused. If that fails, it is the end of a call
@@ -57,8 +57,8 @@ impl Readiness {
         inner: impl FnOnce(&mut Context<'_>) -> Poll<Result<(), E>>,
         judge: impl FnOnce(&E) -> End,
     ) -> Poll<Result<(), E>> {
-        let closed = matches!(self.0, Kept::Nothing) && breaker.shared().circuit.is_closed();
-        if !closed && self.refuses(breaker) {
+        self.refused = None;
+        if !breaker.shared().circuit.is_closed() && self.refuses(breaker) {
             return Poll::Ready(Ok(()));
         }
         match inner(cx) {
@@ -76,11 +76,10 @@ impl Readiness {
     #[inline(always)]
     fn refuses(&mut self, breaker: &Breaker) -> bool {
         let shared = breaker.shared();
-        if !matches!(self.0, Kept::Waits(_))
-            && let Some(refused) = shared.circuit.refuses(|| shared.clock.now())
+        if let Some(refused) = shared.circuit.refuses(|| shared.clock.now())
             && shared.mode.get() == Mode::Enforce
         {
-            self.0 = Kept::Refused(refused);
+            self.refused = Some(refused);
             return true;
         }
         self.reserve(breaker)
@@ -91,22 +90,20 @@ impl Readiness {
     #[inline(never)]
     fn reserve(&mut self, breaker: &Breaker) -> bool {
         let shared = breaker.shared();
-        if let Kept::Refused(_) = self.0 {
-            self.0 = Kept::Nothing;
-        }
-        if let Kept::Waits(waits) = &mut self.0
+        if let Some(waits) = &mut self.waits
             && (waits.holds_probe() || waits.has_passed_ramp())
         {
             return false;
         }
         if shared.mode.get() != Mode::Enforce {
-            self.0 = Kept::Nothing;
+            self.waits = None;
             return false;
         }
         match shared.circuit.reserve(shared.clock.now(), &**shared) {
             Reserved::Nothing => {}
             Reserved::Refused(refused) => {
-                self.0 = Kept::Refused(refused);
+                self.waits = None;
+                self.refused = Some(refused);
                 return true;
             }
             Reserved::Ramp(state) => self.keep(breaker, |waits| waits.ramp = Some(state)),
@@ -131,12 +128,8 @@ impl Readiness {
     }
 
     fn keep(&mut self, breaker: &Breaker, what: impl FnOnce(&mut Waits)) {
-        let mut waits = match std::mem::replace(&mut self.0, Kept::Nothing) {
-            Kept::Waits(waits) => waits,
-            Kept::Nothing | Kept::Refused(_) => Box::new(Waits::at(breaker.seat().clone())),
-        };
-        what(&mut waits);
-        self.0 = Kept::Waits(waits);
+        let waits = || Box::new(Waits::at(breaker.seat().clone()));
+        what(self.waits.get_or_insert_with(waits));
     }
 
     /// The verdict on the call. The instance that is not ready is never called: what was refused a
@@ -144,11 +137,7 @@ impl Readiness {
     #[inline(always)]
     #[cfg(feature = "http")]
     pub(crate) fn admit(&mut self, breaker: &Breaker) -> Admission {
-        match self.0 {
-            Kept::Nothing => breaker.admit(),
-            Kept::Refused(found) => Admission::Refused(self.refuse(breaker, found)),
-            Kept::Waits(_) => self.admit_waiting(breaker),
-        }
+        self.admit_then(breaker, Admission::Passed, Admission::Refused)
     }
 
     /// As [`admit`](Self::admit), going on with what comes of it; see [`Breaker::admit_then`].
@@ -159,30 +148,27 @@ impl Readiness {
         passed: impl FnOnce(Pass) -> T,
         refused: impl Fn(Rejection) -> T,
     ) -> T {
-        match self.0 {
-            Kept::Nothing => breaker.admit_then(passed, refused),
-            Kept::Refused(found) => refused(self.refuse(breaker, found)),
-            Kept::Waits(_) => match self.admit_waiting(breaker) {
-                Admission::Passed(pass) => passed(pass),
-                Admission::Refused(rejection) => refused(rejection),
-            },
+        if let Some(found) = self.refused {
+            return refused(self.refuse(breaker, found));
         }
+        let slowly = |seat: &Arc<Seat>, skipped| self.admit_slowly(breaker, seat, skipped);
+        breaker.admit_or(slowly, passed, refused)
     }
 
     #[inline(always)]
     fn refuse(&mut self, breaker: &Breaker, found: Refused) -> Rejection {
         // What was found out is good for one call.
-        self.0 = Kept::Nothing;
+        self.refused = None;
         breaker.refuse(found)
     }
 
-    /// The inner service has got ready for one who had to wait for it, or for a probe.
+    /// As [`Breaker::admit`], for whom the inner service has got ready who may have waited for it.
     #[cold]
     #[inline(never)]
-    fn admit_waiting(&mut self, breaker: &Breaker) -> Admission {
-        match std::mem::replace(&mut self.0, Kept::Nothing) {
-            Kept::Waits(mut waits) => waits.admit(breaker),
-            Kept::Nothing | Kept::Refused(_) => breaker.admit(),
+    fn admit_slowly(&mut self, breaker: &Breaker, seat: &Arc<Seat>, skipped: bool) -> Admission {
+        match self.waits.take() {
+            Some(mut waits) => waits.admit(breaker),
+            None => breaker.shared().admit_from(None, seat, skipped),
         }
     }
 
@@ -190,7 +176,7 @@ impl Readiness {
     #[cold]
     #[inline(never)]
     fn never_ready(&mut self, breaker: &Breaker, end: End) {
-        if let Admission::Passed(pass) = self.admit_waiting(breaker) {
+        if let Admission::Passed(pass) = self.admit_slowly(breaker, breaker.seat(), false) {
             pass.end(end);
         }
     }

@@ -1,7 +1,7 @@
 use std::{
     cell::Cell,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -45,7 +45,10 @@ impl Seats {
     /// numbers are not those of the processors, and with as many seats as processors every other
     /// thread would sit on a neighbour's lap.
     pub(crate) fn for_this_machine() -> usize {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        // Asked once: the answer takes the reading of files, and a family makes a circuit for each new key.
+        static THREADS: OnceLock<usize> = OnceLock::new();
+        let threads =
+            THREADS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from));
         (4 * threads).min(PLACES - 1)
     }
 

@@ -6,7 +6,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use fusebox_circuit_breaker::{
     Breaker, BreakerBuilder, CircuitBreakerLayer, KeyedBreaker, KeyedBuilder,
-    KeyedCircuitBreakerLayer, ResponseBody, by_authority,
+    KeyedCircuitBreakerLayer, ResponseBody, Window, by_authority, by_method_and_path,
 };
 use fusebox_core::{
     CircuitState, LayerKind, Mode, Observer, Outcome, Registration, Rejection, Value,
@@ -47,13 +47,60 @@ async fn each_authority_has_a_circuit_of_its_own() {
         let response = Response::builder().status(status);
         Ok::<_, Infallible>(response.body(MockBody::empty()).unwrap())
     });
-    let client = breakers.layer_by(by_authority).layer(down);
+    let client = breakers.layer_by_like(by_authority).layer(down);
     let get = |uri: &str| client.clone().oneshot(Request::get(uri).body(()).unwrap());
     get("http://down.test/").await.unwrap();
     let refused = get("http://down.test/").await.unwrap();
     assert!(refused.extensions().get::<Rejection>().is_some());
     assert_eq!(get("http://up.test/").await.unwrap().status(), 200);
     assert_eq!(breakers.states().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_endpoint_has_a_circuit_of_its_own() {
+    let breakers = builder().build().unwrap();
+    let down = service_fn(|request: Request<()>| async move {
+        let status = match request.uri().path() {
+            "/carts" if request.method() == http::Method::PUT => 500,
+            _ => 200,
+        };
+        let response = Response::builder().status(status);
+        Ok::<_, Infallible>(response.body(MockBody::empty()).unwrap())
+    });
+    let client = breakers.layer_by_like(by_method_and_path).layer(down);
+    let call = async |request: http::request::Builder| {
+        let response = client.clone().oneshot(request.body(()).unwrap());
+        response.await.unwrap().status().as_u16()
+    };
+    assert_eq!(call(Request::put("/carts")).await, 500);
+    assert_eq!(call(Request::put("/carts?again")).await, 503);
+    assert_eq!(call(Request::get("/carts")).await, 200);
+    assert_eq!(call(Request::put("/orders")).await, 200);
+    assert_eq!(breakers.states().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_whole_family_is_opened_disabled_and_closed_by_hand_and_so_are_keys_that_come_later() {
+    let breakers = builder().build::<u32>().unwrap();
+    let before = breakers.of(&1);
+    breakers.force_open();
+    assert!(before.try_pass().is_err());
+    assert!(breakers.try_pass(2).is_err());
+    assert!(breakers.others().try_pass().is_err());
+    // One of them by itself.
+    breakers.of(&1).reset();
+    assert!(breakers.try_pass(1).is_ok());
+    breakers.disable();
+    for key in 1..4 {
+        fail(&breakers.of(&key));
+        assert_eq!(breakers.of(&key).state(), CircuitState::Disabled);
+    }
+    breakers.reset();
+    for key in 1..5 {
+        assert_eq!(breakers.of(&key).state(), CircuitState::Closed);
+        fail(&breakers.of(&key));
+        assert_eq!(breakers.of(&key).state(), CircuitState::Open);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -189,6 +236,11 @@ fn bad_settings_are_named_with_both_values() {
     assert_eq!(
         wrong(builder().capacity(0)),
         "capacity: must be more than 0, got 0"
+    );
+    let remembering = Breaker::builder("upstreams").window(Window::Calls(1 << 20));
+    assert_eq!(
+        wrong(remembering.keyed()),
+        "window, capacity: together they must remember at most 67108864 calls, got 1048576 for each of 1024 keys"
     );
 }
 

@@ -10,6 +10,7 @@ use fusebox_core::{
 use super::{
     circuit::{Circuit, nanos_between},
     flights::Flights,
+    leases::{Leases, Taken},
     shard::Shard,
     state::{Phase, State},
     ticket::{Refused, Ticket, Verdict},
@@ -47,6 +48,8 @@ enum Door {
     Moved,
 }
 
+type Take = fn(&Leases, Timestamp) -> Option<Taken>;
+
 impl Circuit {
     /// Lets a call pass whose beginning nobody wants to know, if the circuit is closed: what nearly every call
     /// is. Not for circuits that [time their calls](Self::times_calls).
@@ -61,7 +64,7 @@ impl Circuit {
         // Ends: whoever goes round again has seen a transition of somebody else's, or made one.
         loop {
             let state = self.state();
-            match self.ask(state, now, shell) {
+            match self.ask(state, Leases::take, now, shell) {
                 Door::Flows => {
                     if let Some(ticket) = self.take_off(state, shard, now, shell) {
                         return Verdict::Admitted(ticket);
@@ -126,7 +129,7 @@ impl Circuit {
     pub fn reserve(&self, now: Timestamp, shell: &impl Shell) -> Reserved {
         loop {
             let state = self.state();
-            match self.ask(state, now, shell) {
+            match self.ask(state, Leases::reserve, now, shell) {
                 Door::Flows if self.hangs(state, now, shell) => {}
                 Door::Flows if state.is_closed() => return Reserved::Nothing,
                 Door::Flows => return Reserved::Ramp(state),
@@ -168,8 +171,8 @@ impl Circuit {
         }
     }
 
-    /// What that state says to one more call.
-    fn ask(&self, state: State, now: Timestamp, shell: &impl Shell) -> Door {
+    /// What that state says to one more call, which would take a place for a probe so.
+    fn ask(&self, state: State, take: Take, now: Timestamp, shell: &impl Shell) -> Door {
         match state.phase() {
             Phase::Closed => Door::Flows,
             Phase::Ramping => match self.ramp_lets_pass(now) {
@@ -180,7 +183,7 @@ impl Circuit {
                     Door::Moved
                 }
             },
-            Phase::HalfOpen => self.take_place(state, now, shell),
+            Phase::HalfOpen => self.take_place(state, take, now, shell),
             Phase::Open => {
                 let until = self.until();
                 if now < until {
@@ -195,8 +198,8 @@ impl Circuit {
     }
 
     /// A place for a probe.
-    fn take_place(&self, state: State, now: Timestamp, shell: &impl Shell) -> Door {
-        let Some(taken) = self.hot.leases.take(now) else {
+    fn take_place(&self, state: State, take: Take, now: Timestamp, shell: &impl Shell) -> Door {
+        let Some(taken) = take(&self.hot.leases, now) else {
             return shut(now, now + SOON);
         };
         if taken.overdue {

@@ -33,7 +33,7 @@ impl Lease {
 /// word that is not there any more came too late, and knows it.
 #[derive(Debug)]
 pub(super) struct Leases {
-    /// When it was taken in nanoseconds (62 bits, 146 years), [`ANSWERED`] and [`TAKEN`].
+    /// When it was taken in nanoseconds (61 bits, 73 years), [`RESERVED`], [`ANSWERED`] and [`TAKEN`].
     places: Box<[AtomicU64]>,
     term: Duration,
 }
@@ -41,9 +41,12 @@ pub(super) struct Leases {
 const TAKEN: u64 = 1;
 /// The holder was answered, and all was well so far.
 const ANSWERED: u64 = 1 << 1;
+/// The holder has not begun yet: nothing is under way.
+const RESERVED: u64 = 1 << 2;
+const FLAGS: u32 = 3;
 
 const fn taken_at(word: u64) -> u64 {
-    word >> 2
+    word >> FLAGS
 }
 
 /// A lease, and what became of the one before it.
@@ -66,10 +69,19 @@ impl Leases {
 
     /// Takes a place that is free, or whose holder has missed its deadline.
     pub(super) fn take(&self, now: Timestamp) -> Option<Taken> {
+        self.take_as(TAKEN, now)
+    }
+
+    /// As [`take`](Self::take), for a probe that has to wait before it [begins](Self::begins).
+    pub(super) fn reserve(&self, now: Timestamp) -> Option<Taken> {
+        self.take_as(TAKEN | RESERVED, now)
+    }
+
+    fn take_as(&self, flags: u64, now: Timestamp) -> Option<Taken> {
         for (place, word) in (0..).zip(&self.places) {
             let mut seen = word.load(Ordering::Acquire);
             while !self.is_held(seen, now) {
-                let new = from(now, seen) | TAKEN;
+                let new = from(now, seen) | flags;
                 match word.compare_exchange_weak(seen, new, Ordering::AcqRel, Ordering::Acquire) {
                     Ok(_) => {
                         let word = NonZeroU64::new(new)?;
@@ -90,7 +102,7 @@ impl Leases {
 
     /// Gives a place back; `false` when it was lost at the deadline.
     pub(super) fn give_back(&self, lease: Lease) -> bool {
-        self.change(lease, lease.word.get() & !(TAKEN | ANSWERED))
+        self.change(lease, lease.word.get() & !(TAKEN | ANSWERED | RESERVED))
     }
 
     /// The lease of a holder that was answered; `None` when it was lost at the deadline.
@@ -103,13 +115,23 @@ impl Leases {
     /// The lease of a holder that begins only now, with all of its time before it; `None` when it was lost at the
     /// deadline.
     pub(super) fn begins(&self, lease: Lease, now: Timestamp) -> Option<Lease> {
-        if now <= Self::taken_at(lease) {
-            // In the same instant: as nearly all, for which the service was ready.
-            return self.holds(lease).then_some(lease);
-        }
-        let word = NonZeroU64::new(from(now, lease.word.get()) | TAKEN)?;
+        // In the same instant it is the same word but for the flag, and no other can have been it.
+        let since = now.as_nanos().max(taken_at(lease.word.get()));
+        let word = NonZeroU64::new(since << FLAGS | TAKEN)?;
         let place = lease.place;
         (self.change(lease, word.get())).then_some(Lease { place, word })
+    }
+
+    /// Frees the places of those that have not begun: what they were reserved for is over.
+    pub(super) fn forget_reserved(&self) {
+        for word in &self.places {
+            let seen = word.load(Ordering::Acquire);
+            if seen & RESERVED != 0 {
+                let free = seen & !(TAKEN | ANSWERED | RESERVED);
+                // If it has changed, it is reserved no more.
+                let _ = word.compare_exchange(seen, free, Ordering::AcqRel, Ordering::Acquire);
+            }
+        }
     }
 
     /// Whether the place is still its holder's.
@@ -146,7 +168,7 @@ impl Leases {
 
 /// The word of a place that is taken now, before it says that it is: later than the one before.
 fn from(now: Timestamp, before: u64) -> u64 {
-    now.as_nanos().max(taken_at(before).saturating_add(1)) << 2
+    now.as_nanos().max(taken_at(before).saturating_add(1)) << FLAGS
 }
 
 #[cfg(all(test, not(fusebox_loom)))]
@@ -200,13 +222,26 @@ mod tests {
     #[test]
     fn a_holder_that_begins_later_has_all_of_its_time_from_then_on() {
         let leases = Leases::new(1, TERM);
-        let waiting = leases.take(at(1)).unwrap().lease;
+        let waiting = leases.reserve(at(1)).unwrap().lease;
         let begun = leases.begins(waiting, at(90)).unwrap();
         assert!(!leases.holds(waiting) && leases.holds(begun));
         assert_eq!(leases.take(at(189)), None);
         let next = leases.take(at(190)).unwrap();
         assert!(next.overdue);
         assert_eq!(leases.begins(begun, at(191)), None, "too late");
+    }
+
+    #[test]
+    fn what_was_reserved_and_never_begun_can_be_forgotten() {
+        let leases = Leases::new(2, TERM);
+        let waiting = leases.reserve(at(1)).unwrap().lease;
+        let begun = leases.reserve(at(1)).unwrap().lease;
+        let begun = leases.begins(begun, at(1)).unwrap();
+        leases.forget_reserved();
+        assert!(!leases.holds(waiting) && leases.holds(begun));
+        assert_eq!(leases.begins(waiting, at(2)), None);
+        assert!(leases.take(at(2)).is_some());
+        assert!(!leases.give_back(waiting));
     }
 
     #[test]

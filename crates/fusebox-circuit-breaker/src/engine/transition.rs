@@ -75,6 +75,7 @@ impl Circuit {
             return;
         }
         (cold.succeeded, cold.failed) = (0, 0);
+        self.hot.leases.forget_reserved();
         let deadline = self.settings.with(|settings| settings.probe_deadline);
         if self.holds_place(&mut cold, now, now + deadline) {
             self.enter(cold, open, open.next(Phase::HalfOpen), shell);

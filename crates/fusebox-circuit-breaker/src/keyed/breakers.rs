@@ -1,21 +1,21 @@
 use std::{
-    hash::{BuildHasher, Hash, RandomState},
+    hash::Hash,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        Arc,
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
 };
 
 use fusebox_core::{
-    Change, CircuitState, EventKind, LayerKind, Live, Mode, ModeCell, Name, Reporter, Snapshot,
-    Value, stats::StatsSnapshot, time::Clock,
+    Change, CircuitState, EventKind, LayerKind, Live, Mode, ModeCell, Name, Rejection, Reporter,
+    Snapshot, Value, stats::StatsSnapshot, time::Clock,
 };
 
-use super::slots::Slots;
+use super::{KeyLike, map::Map};
 use crate::{
-    Breaker, BreakerBuilder, ConfigError,
+    Breaker, BreakerBuilder, ConfigError, Pass,
     breaker::tune,
-    engine::{Quorum, Tunable},
+    engine::{Quorum, Settings, Tunable, WindowSettings},
     seat::Seats,
 };
 
@@ -23,8 +23,8 @@ use crate::{
 const USUAL_CAPACITY: usize = 1_024;
 /// More circuits than anyone can look at; a key that is chosen by clients belongs behind a limit.
 const LARGEST_CAPACITY: usize = 1 << 20;
-/// Keys are spread over so many locks.
-const SHARDS: usize = 16;
+/// Calls that all windows of calls together may remember, at four bytes each: a quarter of a gigabyte.
+const MOST_REMEMBERED: u64 = 1 << 26;
 
 /// One circuit per key, with common settings, counters and mode.
 ///
@@ -63,11 +63,39 @@ struct Family<K> {
     mode: Arc<ModeCell>,
     quorum: Option<Arc<Quorum>>,
     clock: Clock,
-    hasher: RandomState,
-    shards: Box<[Mutex<Slots<K, Breaker>>]>,
+    breakers: Map<K, Breaker>,
     /// For the keys that found no room.
     others: Breaker,
     without_room: AtomicU64,
+    /// What was done [by hand](ByHand) to all of them, for those that come after.
+    by_hand: AtomicU8,
+}
+
+/// The state that an operator has put a whole family into.
+#[derive(Clone, Copy)]
+enum ByHand {
+    /// None: each has its own.
+    Reset,
+    ForcedOpen,
+    Disabled,
+}
+
+impl ByHand {
+    const fn from_number(number: u8) -> Self {
+        match number {
+            1 => Self::ForcedOpen,
+            2 => Self::Disabled,
+            _ => Self::Reset,
+        }
+    }
+
+    fn done_to(self, breaker: &Breaker) {
+        match self {
+            Self::Reset => breaker.reset(),
+            Self::ForcedOpen => breaker.force_open(),
+            Self::Disabled => breaker.disable(),
+        }
+    }
 }
 
 /// Settings of a [`KeyedBreaker`], before it is built. Made by [`BreakerBuilder::keyed`].
@@ -92,7 +120,8 @@ impl BreakerBuilder {
 
 impl KeyedBuilder {
     /// Keeps circuits for about so many keys at once. Default 1,024. It is spread over up to sixteen
-    /// parts, so the bound is rounded up to a multiple of them.
+    /// parts, so the bound is rounded up to a multiple of them. A circuit takes two to three kilobytes, and four bytes for
+    /// each call of a [window of calls](crate::Window::Calls).
     pub const fn capacity(mut self, keys: usize) -> Self {
         self.capacity = keys;
         self
@@ -117,7 +146,7 @@ impl KeyedBuilder {
     /// [`ConfigError`] naming the setting that makes no sense.
     pub fn build<K>(self) -> Result<KeyedBreaker<K>, ConfigError>
     where
-        K: Hash + Eq + Clone + Send + Sync + 'static,
+        K: Send + Sync + 'static,
     {
         let too_large = |field, given: u64, most| Err(ConfigError::TooLarge { field, given, most });
         match self.capacity {
@@ -136,7 +165,10 @@ impl KeyedBuilder {
             given if given > 100 => return too_large("open_at_most", given.into(), 100),
             _ => {}
         }
-        let settings = Tunable::from(self.each.settings()?);
+        let settings = self.each.settings()?;
+        let capacity = Map::<K, Breaker>::room(self.capacity);
+        fits(&settings, capacity)?;
+        let settings = Tunable::from(settings);
         let name = self.each.name;
         let reporter = Arc::new(Reporter::new(
             LayerKind::CircuitBreaker,
@@ -154,8 +186,6 @@ impl KeyedBuilder {
             Seats::for_this_machine(),
             quorum.clone(),
         );
-        let shards = SHARDS.min(self.capacity);
-        let each = self.capacity.div_ceil(shards);
         let family = Arc::new(Family {
             name,
             settings,
@@ -163,10 +193,10 @@ impl KeyedBuilder {
             mode,
             quorum,
             clock: Clock::new(),
-            hasher: RandomState::new(),
-            shards: (0..shards).map(|_| Mutex::new(Slots::new(each))).collect(),
+            breakers: Map::new(self.capacity),
             others,
             without_room: AtomicU64::new(0),
+            by_hand: AtomicU8::new(ByHand::Reset as u8),
         });
         let live: Arc<dyn Live> = family.clone();
         self.each.registration.list(Arc::downgrade(&live));
@@ -174,25 +204,40 @@ impl KeyedBuilder {
     }
 }
 
-impl<K: Hash + Eq + Clone> KeyedBreaker<K> {
+impl<K> KeyedBreaker<K> {
     /// The circuit of that key, made if there is none.
+    ///
+    /// For who keeps it. A call that only passes is better made with [`try_pass`](Self::try_pass): a handle is a count
+    /// that all threads share.
     #[must_use]
-    pub fn of(&self, key: &K) -> Breaker {
+    pub fn of(&self, key: &K) -> Breaker
+    where
+        K: Hash + Eq + Clone,
+    {
+        self.with(key, Breaker::clone)
+    }
+
+    /// Asks the circuit of that key, made if there is none, for the right to make one call; see
+    /// [`Breaker::try_pass`].
+    ///
+    /// # Errors
+    /// The [`Rejection`] when the circuit does not let it through: do not make the call.
+    pub fn try_pass(&self, key: impl KeyLike<K>) -> Result<Pass, Rejection> {
+        self.with(key, Breaker::try_pass)
+    }
+
+    /// What comes of looking at the circuit of that key.
+    #[inline(always)]
+    pub(super) fn with<T>(&self, key: impl KeyLike<K>, look: impl Fn(&Breaker) -> T) -> T {
         let family = &*self.family;
-        let Some(mut slots) = family.shard(key) else {
-            return family.others.clone();
-        };
-        if let Some(breaker) = slots.get(key) {
-            return breaker.clone();
-        }
-        let breaker = family.another();
-        match slots.insert(key.clone(), breaker.clone(), Breaker::may_be_forgotten) {
-            Ok(_) => breaker,
-            Err(_) => {
-                family.without_room.fetch_add(1, Ordering::Relaxed);
-                family.others.clone()
-            }
-        }
+        let made = || family.another();
+        let kept = family
+            .breakers
+            .with(key, made, Breaker::may_be_forgotten, &look);
+        kept.unwrap_or_else(|| {
+            family.without_room.fetch_add(1, Ordering::Relaxed);
+            look(&family.others)
+        })
     }
 
     /// The circuit of the keys that found no room, and of calls without a key.
@@ -203,16 +248,31 @@ impl<K: Hash + Eq + Clone> KeyedBreaker<K> {
 
     /// Every key that has a circuit, and its state. The parts are locked one after the other.
     #[must_use]
-    pub fn states(&self) -> Vec<(K, CircuitState)> {
-        let shards = self.family.shards.iter().map(locked);
-        shards
-            .flat_map(|slots| {
-                let states = slots
-                    .iter()
-                    .map(|(key, breaker)| (key.clone(), breaker.state()));
-                states.collect::<Vec<_>>()
-            })
-            .collect()
+    pub fn states(&self) -> Vec<(K, CircuitState)>
+    where
+        K: Clone,
+    {
+        let mut states = Vec::new();
+        let breakers = &self.family.breakers;
+        breakers.each(|key, breaker| states.push((key.clone(), breaker.state())));
+        states
+    }
+
+    /// Refuses every call, whatever its key, until [`reset`](Self::reset) or [`disable`](Self::disable); also of keys
+    /// that come later. What is done to [one](Self::of) of them after that is done to that one.
+    pub fn force_open(&self) {
+        self.family.by_hand(ByHand::ForcedOpen);
+    }
+
+    /// Lets every call through, whatever its key, judging none, until [`reset`](Self::reset) or
+    /// [`force_open`](Self::force_open); also of keys that come later.
+    pub fn disable(&self) {
+        self.family.by_hand(ByHand::Disabled);
+    }
+
+    /// Closes all circuits, whatever their state, and forgets what they knew. Counters go on.
+    pub fn reset(&self) {
+        self.family.by_hand(ByHand::Reset);
     }
 
     /// Counters of all circuits together.
@@ -220,14 +280,12 @@ impl<K: Hash + Eq + Clone> KeyedBreaker<K> {
     pub fn stats(&self) -> StatsSnapshot {
         self.family.stats()
     }
-}
 
-impl<K> KeyedBreaker<K> {
     /// Keys, open circuits, counters and latencies now. No key is named: they may be a client's.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot
     where
-        K: Hash + Eq + Clone + Send + Sync,
+        K: Send + Sync,
     {
         self.family.snapshot()
     }
@@ -235,13 +293,11 @@ impl<K> KeyedBreaker<K> {
     /// Changes the mode of all circuits, for every call from now on.
     pub fn set_mode(&self, mode: Mode)
     where
-        K: Hash + Eq + Clone + Send + Sync,
+        K: Send + Sync,
     {
         self.family.set_mode(mode);
     }
-}
 
-impl<K> KeyedBreaker<K> {
     /// Changes the settings of all circuits; see [`Breaker::reconfigure`].
     ///
     /// # Errors
@@ -250,58 +306,61 @@ impl<K> KeyedBreaker<K> {
         let family = &self.family;
         let now = family.clock.now();
         tune(&family.settings, settings, &family.reporter, now)?;
-        for slots in &family.shards {
-            locked(slots)
-                .iter()
-                .for_each(|(_, each)| each.sample_next());
-        }
+        family.breakers.each(|_, each| each.sample_next());
         family.others.sample_next();
         Ok(())
     }
 }
 
-fn locked<K>(slots: &Mutex<Slots<K, Breaker>>) -> MutexGuard<'_, Slots<K, Breaker>> {
-    // Nothing in there panics half-way; a hash of the user's might, before anything is changed.
-    slots.lock().unwrap_or_else(PoisonError::into_inner)
+/// Whether so many circuits with those settings fit into memory.
+fn fits(settings: &Settings, capacity: usize) -> Result<(), ConfigError> {
+    let WindowSettings::Count { calls } = settings.window else {
+        return Ok(());
+    };
+    let all = u64::from(calls).saturating_mul(capacity as u64);
+    if all <= MOST_REMEMBERED {
+        return Ok(());
+    }
+    Err(ConfigError::WindowsTooLarge {
+        calls,
+        capacity: capacity as u64,
+        most: MOST_REMEMBERED,
+    })
 }
 
 impl<K> Family<K> {
     fn stats(&self) -> StatsSnapshot {
-        for slots in &self.shards {
-            let slots = locked(slots);
-            slots.iter().for_each(|(_, each)| each.hand_over());
-        }
+        self.breakers.each(|_, each| each.hand_over());
         self.others.hand_over();
         self.reporter.stats(self.clock.now())
     }
-}
 
-impl<K: Hash> Family<K> {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "any bits of a hash will do"
-    )]
-    fn shard(&self, key: &K) -> Option<MutexGuard<'_, Slots<K, Breaker>>> {
-        let hash = self.hasher.hash_one(key) as usize;
-        self.shards
-            .get(hash.checked_rem(self.shards.len())?)
-            .map(locked)
+    fn by_hand(&self, what: ByHand) {
+        // First, so that who is not seen here has seen it: each part of the map has a lock.
+        self.by_hand.store(what as u8, Ordering::SeqCst);
+        self.breakers.each(|_, each| what.done_to(each));
+        what.done_to(&self.others);
     }
 
     /// A new circuit. Two seats are enough where the keys themselves spread the threads.
     fn another(&self) -> Breaker {
-        Breaker::assemble(
+        let breaker = Breaker::assemble(
             self.name.clone(),
             self.settings.clone(),
             self.reporter.clone(),
             self.mode.clone(),
             Seats::for_this_machine().min(2),
             self.quorum.clone(),
-        )
+        );
+        match ByHand::from_number(self.by_hand.load(Ordering::SeqCst)) {
+            ByHand::Reset => {}
+            what => what.done_to(&breaker),
+        }
+        breaker
     }
 }
 
-impl<K: Hash + Eq + Clone + Send + Sync> Live for Family<K> {
+impl<K: Send + Sync> Live for Family<K> {
     fn layer(&self) -> LayerKind {
         LayerKind::CircuitBreaker
     }
@@ -312,12 +371,10 @@ impl<K: Hash + Eq + Clone + Send + Sync> Live for Family<K> {
 
     fn snapshot(&self) -> Snapshot {
         let (mut keys, mut open) = (0, 0);
-        for slots in &self.shards {
-            let slots = locked(slots);
-            keys += slots.len() as u64;
-            let closed = |breaker: &Breaker| breaker.state() == CircuitState::Closed;
-            open += slots.iter().filter(|(_, breaker)| !closed(breaker)).count() as u64;
-        }
+        self.breakers.each(|_, breaker| {
+            keys += 1;
+            open += u64::from(breaker.state() != CircuitState::Closed);
+        });
         let without_room = self.without_room.load(Ordering::Relaxed);
         let mut snapshot = Snapshot::new(Live::layer(self), self.name.clone(), self.mode.get())
             .with("keys", Value::Gauge(keys))

@@ -11,9 +11,11 @@ use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{Head, KeyedBreaker};
+#[cfg(doc)]
+use super::KeyLike;
+use super::{FindKey, Head, KeyedBreaker};
 use crate::{
-    JudgeError, LooksIntoBoxes, ResponseBody, ResponseFuture,
+    Breaker, JudgeError, LooksIntoBoxes, ResponseBody, ResponseFuture,
     breaker::Admission,
     future::How,
     layer::HttpPolicy,
@@ -22,7 +24,7 @@ use crate::{
 
 /// Puts a circuit of its own in front of each key of a service's requests.
 ///
-/// `F` finds the key of a request: `|head: &Head<'_>| -> Option<K>`. Without one the call goes through
+/// `F` [finds](FindKey) the key of a request: `|head: &Head<'_>| -> Option<K>`. Without one the call goes through
 /// [`KeyedBreaker::others`].
 #[derive(Clone)]
 pub struct KeyedCircuitBreakerLayer<K, F, J = LooksIntoBoxes> {
@@ -35,7 +37,8 @@ pub struct KeyedCircuitBreakerLayer<K, F, J = LooksIntoBoxes> {
 /// The service made by [`KeyedCircuitBreakerLayer`].
 ///
 /// It is ready when the inner service is, and fails as that does, which opens no circuit: whose is meant is only known
-/// with the request.
+/// with the request. For the same reason a refusal waits for the inner service here: where that may not get ready (a
+/// limit that waits), put it further in, behind a service that always is.
 #[derive(Clone)]
 pub struct KeyedCircuitBreaker<S, K, F, J = LooksIntoBoxes> {
     inner: S,
@@ -46,12 +49,34 @@ pub struct KeyedCircuitBreaker<S, K, F, J = LooksIntoBoxes> {
 }
 
 impl<K> KeyedBreaker<K> {
-    /// A layer for HTTP and gRPC services, with a circuit for each key that `key` finds, for example
-    /// [`by_authority`](super::by_authority).
+    /// A layer for HTTP and gRPC services, with a circuit for each key that `key` finds.
+    ///
+    /// The key is made for each call: cheap are numbers, enums, names in an `Arc`. Where it would be copied out of the
+    /// request, see [`layer_by_like`](Self::layer_by_like).
     #[must_use]
     pub fn layer_by<F>(&self, key: F) -> KeyedCircuitBreakerLayer<K, F>
     where
         F: Fn(&Head<'_>) -> Option<K> + Clone,
+        K: Hash + Eq,
+    {
+        self.layer_by_like(key)
+    }
+
+    /// As [`layer_by`](Self::layer_by), with a key that is only [looked at](KeyLike) while its circuit is there:
+    /// [`by_authority`](super::by_authority), [`by_method_and_path`](super::by_method_and_path), or one's own.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use fusebox_circuit_breaker::{Breaker, by_authority};
+    ///
+    /// let layer = Breaker::builder("upstreams").keyed().build()?.layer_by_like(by_authority);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn layer_by_like<F>(&self, key: F) -> KeyedCircuitBreakerLayer<K, F>
+    where
+        F: for<'a> FindKey<'a, K> + Clone,
     {
         KeyedCircuitBreakerLayer {
             breakers: self.clone(),
@@ -116,8 +141,7 @@ impl<S, K, F, J, ReqBody, ResBody> Service<Request<ReqBody>> for KeyedCircuitBre
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     ResBody: Body<Data: From<Bytes>>,
-    K: Hash + Eq + Clone,
-    F: Fn(&Head<'_>) -> Option<K>,
+    F: for<'a> FindKey<'a, K>,
     J: JudgeError<S::Error> + Clone,
 {
     type Response = Response<ResponseBody<ResBody>>;
@@ -134,7 +158,7 @@ where
             policy: self.policy.clone(),
         };
         let admission = match (self.key)(&Head::of(&request)) {
-            Some(key) => self.breakers.of(&key).admit(),
+            Some(key) => self.breakers.with(key, Breaker::admit),
             None => self.breakers.others().admit(),
         };
         let errors = self.errors.clone();

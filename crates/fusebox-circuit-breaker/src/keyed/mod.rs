@@ -5,10 +5,12 @@ mod breakers;
 mod head;
 #[cfg(feature = "http")]
 mod layer;
-mod slots;
+mod like;
+mod map;
 
 pub use breakers::{KeyedBreaker, KeyedBuilder};
 #[cfg(feature = "http")]
-pub use head::{Head, by_authority, by_method_and_path};
+pub use head::{AuthorityLike, EndpointLike, FindKey, Head, by_authority, by_method_and_path};
 #[cfg(feature = "http")]
 pub use layer::{KeyedCircuitBreaker, KeyedCircuitBreakerLayer};
+pub use like::KeyLike;

@@ -49,7 +49,7 @@ where
     type Error = CallError<S::Error>;
     type Future = PlainResponseFuture<S::Future, J>;
 
-    #[inline]
+    #[inline(always)]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         let (inner, judge) = (&mut self.inner, &self.judge);
         let judge = |error: &S::Error| judge.judge(Err(error));
