@@ -1,19 +1,23 @@
 //! The flavour for queue consumers: it never refuses, it makes its caller wait.
 
 use std::{
+    marker::PhantomData,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
 };
 
-use fusebox_core::CallError;
+use fusebox_core::{CallError, Rejection};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
-    Compartment,
+    Compartment, ConfigError,
     compartment::Reservation,
-    plain::future::{Elsewhere, ResponseFuture, State},
+    plain::{
+        future::{Elsewhere, ResponseFuture},
+        place::{Anywhere, Local, Place, can_be_local},
+    },
     seat::Seat,
     waiting::Waiting,
 };
@@ -62,9 +66,34 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
-pub struct BackpressureLayer {
+#[derive(Debug)]
+pub struct BackpressureLayer<W = Anywhere> {
     compartment: Compartment,
+    place: PhantomData<fn() -> W>,
+}
+
+impl<W> Clone for BackpressureLayer<W> {
+    fn clone(&self) -> Self {
+        Self {
+            compartment: self.compartment.clone(),
+            place: PhantomData,
+        }
+    }
+}
+
+impl<W> BackpressureLayer<W> {
+    /// Runs calls where they are polled, and asks nothing at all of a service: it may be bound to its thread and need not
+    /// be `Clone`, and requests may borrow.
+    ///
+    /// # Errors
+    /// [`ConfigError::Conflict`] when the compartment has threads of its own.
+    pub fn local(self) -> Result<BackpressureLayer<Local>, ConfigError> {
+        can_be_local(&self.compartment)?;
+        Ok(BackpressureLayer {
+            compartment: self.compartment,
+            place: PhantomData,
+        })
+    }
 }
 
 impl Compartment {
@@ -74,30 +103,33 @@ impl Compartment {
     pub fn backpressure_layer(&self) -> BackpressureLayer {
         BackpressureLayer {
             compartment: self.clone(),
+            place: PhantomData,
         }
     }
 }
 
-impl<S> Layer<S> for BackpressureLayer {
-    type Service = Backpressure<S>;
+impl<S, W> Layer<S> for BackpressureLayer<W> {
+    type Service = Backpressure<S, W>;
 
-    fn layer(&self, inner: S) -> Backpressure<S> {
+    fn layer(&self, inner: S) -> Backpressure<S, W> {
         Backpressure {
             compartment: self.compartment.clone(),
             inner,
             seat: self.compartment.seat(),
             turn: Turn::None,
+            place: PhantomData,
         }
     }
 }
 
 /// A service in a compartment, ready when there is a slot for it. See [`BackpressureLayer`].
 #[derive(Debug)]
-pub struct Backpressure<S> {
+pub struct Backpressure<S, W = Anywhere> {
     compartment: Compartment,
     inner: S,
     seat: Arc<Seat>,
     turn: Turn,
+    place: PhantomData<fn() -> W>,
 }
 
 #[derive(Debug)]
@@ -108,18 +140,19 @@ enum Turn {
     Reserved,
 }
 
-impl<S: Clone> Clone for Backpressure<S> {
+impl<S: Clone, W> Clone for Backpressure<S, W> {
     fn clone(&self) -> Self {
         Self {
             compartment: self.compartment.clone(),
             inner: self.inner.clone(),
             seat: self.compartment.seat(),
             turn: Turn::None,
+            place: PhantomData,
         }
     }
 }
 
-impl<S, R> Service<R> for Backpressure<S>
+impl<S, R> Service<R> for Backpressure<S, Anywhere>
 where
     S: Service<R> + Clone + Send + 'static,
     S::Future: Send + 'static,
@@ -134,6 +167,32 @@ where
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         // First the inner service: a slot must not be reserved for one that is not ready.
         ready!(self.inner.poll_ready(cx)).map_err(CallError::Inner)?;
+        self.poll_slot(cx).map_err(CallError::Rejected)
+    }
+
+    fn call(&mut self, request: R) -> Self::Future {
+        self.call_at(request)
+    }
+}
+
+impl<S: Service<R>, R> Service<R> for Backpressure<S, Local> {
+    type Response = S::Response;
+    type Error = CallError<S::Error>;
+    type Future = ResponseFuture<S, R, Local>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        // As above.
+        ready!(self.inner.poll_ready(cx)).map_err(CallError::Inner)?;
+        self.poll_slot(cx).map_err(CallError::Rejected)
+    }
+
+    fn call(&mut self, request: R) -> Self::Future {
+        self.call_at(request)
+    }
+}
+
+impl<S, W> Backpressure<S, W> {
+    fn poll_slot(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
         loop {
             let reserved = match &mut self.turn {
                 Turn::Reserved if self.seat.is_held() => return Poll::Ready(Ok(())),
@@ -145,7 +204,7 @@ where
                     }
                     Err(rejection) => {
                         self.turn = Turn::None;
-                        return Poll::Ready(Err(rejection.into()));
+                        return Poll::Ready(Err(rejection));
                     }
                 },
                 Turn::Waiting(waiting) => {
@@ -163,7 +222,11 @@ where
         }
     }
 
-    fn call(&mut self, request: R) -> Self::Future {
+    fn call_at<R>(&mut self, request: R) -> ResponseFuture<S, R, W>
+    where
+        S: Service<R>,
+        W: Place<S, R>,
+    {
         let reserved = match std::mem::replace(&mut self.turn, Turn::None) {
             Turn::Reserved => self.seat.take(),
             Turn::None | Turn::Waiting(_) => None,
@@ -172,12 +235,10 @@ where
         let state = match reserved.map_or_else(|| self.compartment.enter_at_once(), Ok) {
             Ok(mut call) => {
                 call.start();
-                let clone = self.inner.clone();
-                let inner = std::mem::replace(&mut self.inner, clone);
-                State::begin(inner, request, call, &self.compartment)
+                W::begin(&mut self.inner, request, call, &self.compartment)
             }
             Err(rejection) => Elsewhere::Refused(Some(rejection)).into(),
         };
-        ResponseFuture { state }
+        state.into()
     }
 }

@@ -481,6 +481,13 @@ pub enum ConfigError {
         /// The one it needs.
         needs: &'static str,
     },
+    /// Two settings exclude each other.
+    Conflict {
+        /// The one.
+        field: &'static str,
+        /// The other.
+        with: &'static str,
+    },
     /// The operating system did not give the compartment its threads.
     Start(StartError),
 }
@@ -504,6 +511,9 @@ impl std::fmt::Display for ConfigError {
             ),
             Self::Without { field, needs } => {
                 write!(f, "{field}: means nothing unless {needs} is set")
+            }
+            Self::Conflict { field, with } => {
+                write!(f, "{field}: is not possible together with {with}")
             }
             Self::Start(error) => error.fmt(f),
         }

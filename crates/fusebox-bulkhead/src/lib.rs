@@ -40,9 +40,14 @@
 //! | for | use | a refusal is |
 //! | --- | --- | --- |
 //! | HTTP and gRPC servers and clients | [`Compartment::layer`] | a response: 503, or `RESOURCE_EXHAUSTED` |
-//! | any tower service that is `Clone` and, like its requests and answers, `Send` | [`Compartment::plain_layer`] | [`CallError::Rejected`](fusebox_core::CallError) |
+//! | any other tower service | [`Compartment::plain_layer`] | [`CallError::Rejected`](fusebox_core::CallError) |
 //! | consumers that should slow down instead | [`Compartment::backpressure_layer`] | a `poll_ready` that waits |
 //! | code without tower | [`Compartment::run`], [`Compartment::acquire`] | a [`Rejection`](fusebox_core::Rejection) |
+//!
+//! A compartment may have threads, so services have to be `Clone`, and like their requests and answers `Send` and
+//! `'static`. Where it has none, the plain and the backpressure flavour do without:
+//! [`PlainBulkheadLayer::local`] asks for `Clone` alone, since a call may have to wait while the next one is made, and
+//! [`BackpressureLayer::local`] for nothing.
 //!
 //! # Which setting against which trouble
 //!

@@ -13,8 +13,8 @@ use std::{
 
 use ::http::{HeaderValue, Request, Response, request::Parts};
 use fusebox_bulkhead::{
-    BackpressureLayer, BulkheadLayer, Compartment, CompartmentBuilder, Key, PlainBulkheadLayer,
-    ResponseBody,
+    BackpressureLayer, BulkheadLayer, Compartment, CompartmentBuilder, Everyone, Key,
+    PlainBulkheadLayer, ResponseBody, plain::Local,
 };
 use fusebox_core::{Event, LayerKind, Mode, Observer, Registration};
 use fusebox_testkit::{
@@ -245,7 +245,44 @@ impl Subject for Divided {
 const TENANT: &str = "x-tenant";
 const TENANT_NAME: HeaderValue = HeaderValue::from_static("a");
 
+struct LocalPlain;
+
+impl PlainSubject for LocalPlain {
+    const KIND: LayerKind = LayerKind::Bulkhead;
+    type Layer = PlainBulkheadLayer<Everyone, Local>;
+
+    async fn fixture(
+        &self,
+        situation: Situation,
+        observer: Option<Arc<dyn Observer>>,
+    ) -> Option<Fixture<Self::Layer>> {
+        let layer = |compartment: &Compartment| compartment.plain_layer().local().unwrap();
+        Some(fixture(situation, observer, |builder| builder, layer))
+    }
+}
+
+struct LocalWaitsInReady;
+
+impl PlainSubject for LocalWaitsInReady {
+    const KIND: LayerKind = LayerKind::Bulkhead;
+    type Layer = BackpressureLayer<Local>;
+
+    async fn fixture(
+        &self,
+        situation: Situation,
+        observer: Option<Arc<dyn Observer>>,
+    ) -> Option<Fixture<Self::Layer>> {
+        let layer = |compartment: &Compartment| compartment.backpressure_layer().local().unwrap();
+        match situation {
+            Situation::Refuses => None,
+            _ => Some(fixture(situation, observer, |builder| builder, layer)),
+        }
+    }
+}
+
 contract! {
+    mod local_plain: Plain(LocalPlain);
+    mod local_backpressure: Plain(LocalWaitsInReady);
     mod divided: Divided;
     mod http: Http;
     mod plain: Plain(AnyService);

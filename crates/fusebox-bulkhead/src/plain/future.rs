@@ -1,4 +1,5 @@
 use std::{
+    marker::PhantomData,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -7,6 +8,7 @@ use fusebox_core::{CallError, Rejection};
 use pin_project::pin_project;
 use tower_service::Service;
 
+use super::place::{Answer, Anywhere, Local, Place};
 use crate::{Compartment, call::Call, compartment::outcome, threads::Task, waiting::Queued};
 
 /// The future of [`PlainBulkhead`](crate::PlainBulkhead) and of [`Backpressure`](crate::Backpressure).
@@ -15,18 +17,21 @@ use crate::{Compartment, call::Call, compartment::outcome, threads::Task, waitin
 /// Dropped at any point it gives back its slot or its place in the queue, and the call counts as
 /// cancelled. In a compartment with threads the work over there is dropped at its next await.
 #[pin_project]
-pub struct ResponseFuture<S: Service<R>, R> {
+pub struct ResponseFuture<S: Service<R>, R, W = Anywhere> {
     #[pin]
-    pub(crate) state: State<S, R>,
+    state: State<S, R>,
+    place: PhantomData<W>,
 }
 
-impl<S: Service<R>, R> From<State<S, R>> for ResponseFuture<S, R> {
+impl<S: Service<R>, R, W> From<State<S, R>> for ResponseFuture<S, R, W> {
+    #[inline]
     fn from(state: State<S, R>) -> Self {
-        Self { state }
+        Self {
+            state,
+            place: PhantomData,
+        }
     }
 }
-
-type Answer<S, R> = Result<<S as Service<R>>::Response, CallError<<S as Service<R>>::Error>>;
 
 #[pin_project(project = Doing)]
 pub(crate) enum State<S: Service<R>, R> {
@@ -55,41 +60,16 @@ impl<S: Service<R>, R> From<Elsewhere<S, R>> for State<S, R> {
     }
 }
 
-impl<S, R> State<S, R>
-where
-    S: Service<R> + Send + 'static,
-    S::Future: Send + 'static,
-    S::Response: Send + 'static,
-    S::Error: Send + 'static,
-    R: Send + 'static,
-{
-    /// Makes an admitted call where the compartment wants it made.
-    pub(crate) fn begin(
-        mut inner: S,
-        request: R,
-        mut call: Call,
-        compartment: &Compartment,
-    ) -> Self {
-        let Some(threads) = compartment.threads() else {
-            return Self::Running {
-                future: inner.call(request),
-                call,
-            };
-        };
-        let work = async move {
-            let result = inner.call(request).await;
-            call.finish(outcome(&result));
-            result
-        };
-        Elsewhere::Remote(threads.spawn(work), compartment.clone()).into()
-    }
-
+impl<S: Service<R>, R> State<S, R> {
     /// Everything but a call that runs right here.
     ///
     /// Apart, and answering by itself: so the usual case is compiled as if there were no other.
     #[cold]
     #[inline(never)]
-    fn poll_elsewhere(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer<S, R>> {
+    fn poll_elsewhere<W: Place<S, R>>(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Answer<S, R>> {
         loop {
             let next = match self.as_mut().project() {
                 Doing::Running { future, call } => return poll_here(future, call, cx),
@@ -104,8 +84,8 @@ where
                     return refused(rejection);
                 }
                 Doing::Elsewhere(Elsewhere::Waiting(queued, compartment)) => {
-                    let (call, inner, request) = ready!(queued.as_mut().poll(cx))?;
-                    Self::begin(inner, request, call, compartment)
+                    let (call, mut inner, request) = ready!(queued.as_mut().poll(cx))?;
+                    W::begin(&mut inner, request, call, compartment)
                 }
             };
             self.set(next);
@@ -139,9 +119,25 @@ where
     })
 }
 
-impl<S, R> Future for ResponseFuture<S, R>
+impl<S: Service<R>, R, W> ResponseFuture<S, R, W> {
+    #[inline(always)]
+    fn poll_at(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer<S, R>>
+    where
+        W: Place<S, R>,
+    {
+        let mut state = self.project().state;
+        match state.as_mut().project() {
+            Doing::Running { future, call } => poll_here(future, call, cx),
+            // Under attack this is the usual case.
+            Doing::Elsewhere(Elsewhere::Refused(rejection)) => refused(rejection),
+            Doing::Elsewhere(_) => state.poll_elsewhere::<W>(cx),
+        }
+    }
+}
+
+impl<S, R> Future for ResponseFuture<S, R, Anywhere>
 where
-    S: Service<R> + Send + 'static,
+    S: Service<R> + Clone + Send + 'static,
     S::Future: Send + 'static,
     S::Response: Send + 'static,
     S::Error: Send + 'static,
@@ -151,17 +147,20 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.project().state;
-        match state.as_mut().project() {
-            Doing::Running { future, call } => poll_here(future, call, cx),
-            // Under attack this is the usual case.
-            Doing::Elsewhere(Elsewhere::Refused(rejection)) => refused(rejection),
-            Doing::Elsewhere(_) => state.poll_elsewhere(cx),
-        }
+        self.poll_at(cx)
     }
 }
 
-impl<S: Service<R>, R> std::fmt::Debug for ResponseFuture<S, R> {
+impl<S: Service<R>, R> Future for ResponseFuture<S, R, Local> {
+    type Output = Result<S::Response, CallError<S::Error>>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.poll_at(cx)
+    }
+}
+
+impl<S: Service<R>, R, W> std::fmt::Debug for ResponseFuture<S, R, W> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let state = match &self.state {
             State::Running { .. } => "running",

@@ -2,6 +2,12 @@
 
 pub(crate) mod future;
 mod layer;
+pub(crate) mod place;
 mod service;
 
-pub use self::{future::ResponseFuture, layer::PlainBulkheadLayer, service::PlainBulkhead};
+pub use self::{
+    future::ResponseFuture,
+    layer::PlainBulkheadLayer,
+    place::{Anywhere, Local},
+    service::PlainBulkhead,
+};
