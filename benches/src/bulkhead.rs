@@ -12,7 +12,7 @@
 
 use std::task::{Context, Waker};
 
-use fusebox_bulkhead::{Compartment, CompartmentBuilder};
+use fusebox_bulkhead::{Compartment, CompartmentBuilder, Key, PlainBulkheadLayer};
 use http::Request;
 use tower::limit::ConcurrencyLimit;
 use tower::load_shed::LoadShed;
@@ -24,7 +24,7 @@ use crate::drive::{
     Batch, Expect, by_hand, by_hand_to_the_end, hold, in_runtime, on_two_threads, runtime,
 };
 use crate::harness::{Case, Figure, Limit, Suite};
-use crate::noop::{HttpNoop, Never, Noop};
+use crate::noop::{HttpNoop, Never, Noop, NoopThere, Spawning};
 
 /// Room enough that nothing ever waits.
 const ROOMY: usize = 1_000;
@@ -47,6 +47,10 @@ pub fn suite() -> Suite {
             .time_at_most(1.0),
             // What a call costs that is timed: all of them below some thousands a second, one in sixteen above.
             Figure::new("admit_timed", "plain_timed", "concurrency_limit"),
+            // A key costs a lock of its shard on the way in and on the way out, and what it holds.
+            Figure::new("admit_keyed", "keyed", "concurrency_limit"),
+            // To other threads and back, next to what tokio takes for that.
+            Figure::new("admit_threads", "threads", "spawned"),
             Figure::new("admit_resilience", "plain", "tower_resilience"),
             Figure::new(
                 "refuse_resilience",
@@ -117,6 +121,20 @@ fn cases() -> Vec<Case> {
             by_hand(timed.plain_layer().layer(Noop), || (), Expect::Admission)
         })
         .over("noop"),
+        Case::new("keyed", || {
+            by_hand(keyed().layer(Noop), || (), Expect::Admission)
+        })
+        .over("noop"),
+        Case::new("threads", || {
+            let settings = Compartment::builder("bench").slots(ROOMY).threads(1);
+            let layer = built(settings).plain_layer();
+            in_runtime(runtime(), layer.layer(NoopThere), || (), Expect::Admission)
+        })
+        .on_two_threads(),
+        Case::new("spawned", || {
+            in_runtime(runtime(), Spawning::new(), || (), Expect::Admission)
+        })
+        .on_two_threads(),
         Case::new("http", || {
             by_hand_to_the_end(compartment(ROOMY).layer().layer(HttpNoop), || {
                 Request::new(())
@@ -148,6 +166,24 @@ fn built(settings: CompartmentBuilder) -> Compartment {
     settings
         .build()
         .expect("the settings of the suite are valid")
+}
+
+/// A compartment in which every call is of the same key, which is hashed for each.
+fn keyed() -> PlainBulkheadLayer<fn(&()) -> Option<Key>> {
+    let divided = built(
+        Compartment::builder("bench")
+            .slots(ROOMY)
+            .slots_per_key(ROOMY),
+    );
+    let key: fn(&()) -> Option<Key> = |&()| Some(Key::of("tenant-7"));
+    #[expect(
+        clippy::expect_used,
+        reason = "the suite's own settings; without them it has no purpose"
+    )]
+    divided
+        .plain_layer()
+        .by_key(key)
+        .expect("the compartment is divided")
 }
 
 /// A compartment of one slot, and whoever has taken it.

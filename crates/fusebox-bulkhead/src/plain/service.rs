@@ -92,7 +92,15 @@ impl<S, K, W> PlainBulkhead<S, K, W> {
             return self.call_over_there(request);
         }
         match self.compartment.enter() {
-            Some(call) => Local::begin(&mut self.inner, request, call, &self.compartment).into(),
+            // Put together here, whole: it is not moved again.
+            Some(call) => ResponseFuture {
+                state: State::Running {
+                    // The call exists before the inner service is called: a panic in there gives the slot back.
+                    future: self.inner.call(request),
+                    call,
+                },
+                place: PhantomData,
+            },
             None => self.call_without_a_slot(request),
         }
     }
