@@ -15,14 +15,9 @@ use crate::store::QuotaStore;
 /// However it goes away (its end, a drop, a panic that unwinds through it), it is told once, and what it was not
 /// worth is given back once.
 #[must_use]
-pub(crate) struct Call<St: QuotaStore>(
+pub(crate) struct Call<St: QuotaStore> {
     /// `None` once it is over.
-    Option<Live<St>>,
-);
-
-/// A call that is not over.
-struct Live<St> {
-    shared: Arc<Shared<St>>,
+    shared: Option<Arc<Shared<St>>>,
     started: Timestamp,
     /// `None` for nearly every call: one that was admitted at once and keeps what it paid.
     unusual: Option<Box<Unusual>>,
@@ -63,11 +58,11 @@ impl<St: QuotaStore> Call<St> {
     /// Begins a call that may pass.
     #[inline]
     pub(crate) const fn admitted(shared: Arc<Shared<St>>, started: Timestamp) -> Self {
-        Self(Some(Live {
-            shared,
+        Self {
+            shared: Some(shared),
             started,
             unusual: None,
-        }))
+        }
     }
 
     /// Begins a call that was to be refused, for that reason if it was one, and passes all the same.
@@ -100,47 +95,36 @@ impl<St: QuotaStore> Call<St> {
 
     /// It has waited for its turn until now.
     pub(crate) fn waited(&mut self, now: Timestamp) {
-        if let Some(live) = &mut self.0 {
-            let waited = now.since(live.started);
-            self.remember(|unusual| unusual.waited = Waited::Over(waited));
-        }
+        let waited = now.since(self.started);
+        self.remember(|unusual| unusual.waited = Waited::Over(waited));
     }
 
     /// It came at that time already, and was held back until now.
     pub(crate) fn began(&mut self, started: Timestamp, now: Timestamp) {
-        if let Some(live) = &mut self.0
-            && started < now
-        {
-            live.started = started;
+        if started < now {
+            self.started = started;
             self.waited(now);
         }
     }
 
-    /// What there is to do at its end, for somebody else to do.
-    pub(crate) fn take(&mut self) -> Self {
-        Self(self.0.take())
+    /// When it came.
+    pub(crate) const fn started(&self) -> Timestamp {
+        self.started
     }
 
-    /// When it came, unless it is over.
-    pub(crate) fn started(&self) -> Option<Timestamp> {
-        self.0.as_ref().map(|live| live.started)
-    }
-
-    /// Somebody else tells of it. When it came, unless it was over.
-    pub(crate) fn forget(&mut self) -> Option<Timestamp> {
-        self.0.take().map(|live| live.started)
+    /// Somebody else tells of it. When it came.
+    pub(crate) fn forget(mut self) -> Timestamp {
+        self.shared = None;
+        self.started
     }
 
     fn remember(&mut self, what: impl FnOnce(&mut Unusual)) {
-        if let Some(live) = &mut self.0 {
-            what(live.unusual.get_or_insert_default());
-        }
+        what(self.unusual.get_or_insert_default());
     }
 
     /// The head of its answer is there.
     pub(crate) fn answered<B>(&mut self, response: &http::Response<B>) {
-        if let Some(live) = &mut self.0
-            && let Some(unusual) = &mut live.unusual
+        if let Some(unusual) = &mut self.unusual
             && let Some(settling) = &mut unusual.settling
         {
             settling.status = Some(response.status());
@@ -157,54 +141,34 @@ impl<St: QuotaStore> Call<St> {
     /// the end of the body would cost more than all of the rest.
     #[inline]
     pub(crate) fn is_followed(&self) -> bool {
-        self.0.as_ref().is_some_and(Live::is_followed)
+        self.unusual.is_some() || self.shared.as_ref().is_some_and(|shared| shared.follows())
     }
 
-    /// The call is over. Said again, it changes nothing.
+    /// The call is over.
     #[inline]
-    pub(crate) fn finish(&mut self, outcome: Outcome) {
-        if let Some(live) = self.0.take() {
-            live.finish(outcome);
+    pub(crate) fn finish(self, outcome: Outcome) {
+        if self.is_followed() {
+            self.tell(outcome);
+        } else {
+            self.count(outcome);
         }
     }
 
     /// The call, that nobody [follows](Self::is_followed), is over.
     #[inline(always)]
-    pub(crate) fn count(&mut self, outcome: Outcome) {
-        // In its parts, so that each is dropped where it is.
-        if let Some(Live {
-            shared, unusual, ..
-        }) = self.0.take()
-        {
+    pub(crate) fn count(mut self, outcome: Outcome) {
+        if let Some(shared) = self.shared.take() {
             shared.reporter.count(outcome);
-            drop((shared, unusual));
-        }
-    }
-}
-
-impl<St: QuotaStore> Live<St> {
-    #[inline]
-    fn is_followed(&self) -> bool {
-        self.unusual.is_some() || self.shared.follows()
-    }
-
-    #[inline]
-    fn finish(self, outcome: Outcome) {
-        if self.is_followed() {
-            self.tell(outcome);
-        } else {
-            self.shared.reporter.count(outcome);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn tell(self, outcome: Outcome) {
-        let Self {
-            shared,
-            started,
-            unusual,
-        } = self;
+    fn tell(mut self, outcome: Outcome) {
+        let started = self.started;
+        let (Some(shared), unusual) = (self.shared.take(), self.unusual.take()) else {
+            return;
+        };
         let now = shared.clock.now();
         let Some(unusual) = unusual else {
             return shared.reporter.report_admitted(started, now, outcome);
@@ -266,23 +230,29 @@ impl<St: QuotaStore> Drop for Call<St> {
     #[inline]
     fn drop(&mut self) {
         // Taken, so that nothing is left to drop where the call is over, as it nearly always is.
-        if let Some(live) = self.0.take() {
-            live.give_up();
+        if let Some(shared) = self.shared.take() {
+            let (started, unusual) = (self.started, self.unusual.take());
+            Self {
+                shared: Some(shared),
+                started,
+                unusual,
+            }
+            .give_up();
         }
     }
 }
 
 impl<St: QuotaStore> Guard for Call<St> {
     #[inline]
-    fn finish(mut self, judgement: Judgement) {
-        Self::finish(&mut self, judgement.outcome);
+    fn finish(self, judgement: Judgement) {
+        Self::finish(self, judgement.outcome);
     }
 }
 
 impl<St: QuotaStore> std::fmt::Debug for Call<St> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Call")
-            .field("over", &self.0.is_none())
+            .field("over", &self.shared.is_none())
             .finish_non_exhaustive()
     }
 }

@@ -4,10 +4,10 @@ use std::future::Future;
 use std::hint::cold_path;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use fusebox_core::{Outcome, Rejection};
+use fusebox_core::{Outcome, Rejection, RejectionKind};
 use fusebox_http::{Asked, Classify, GrpcCode, GuardedBody, Protocol, Standard};
 use http::Response;
 use http_body::Body;
@@ -42,11 +42,22 @@ where
     pub(crate) state: State<S, R, St>,
     pub(crate) asked: Asked,
     /// Only where something is left to be decided or told.
-    pub(crate) rest: Option<Rest<St>>,
+    pub(crate) rest: Option<Box<Rest<S, R, St>>>,
 }
 
-/// What it takes to decide and to tell the rest.
-pub(crate) struct Rest<St> {
+/// What most calls do not need.
+pub(crate) enum Rest<S, R, St: QuotaStore> {
+    /// The inner service is not called yet.
+    Before(Before<S, R, St>, Tells<St>),
+    /// It will not be.
+    // An answer already: to be made one later, it would have to take along what that needs.
+    Refused(Response<Bytes>),
+    /// It is, and its answer is to be read or written into.
+    Tells(Tells<St>),
+}
+
+/// What it takes to decide, and to tell of quotas.
+pub(crate) struct Tells<St> {
     pub(crate) limiter: RateLimiter<St>,
     pub(crate) rules: Arc<Rules>,
     pub(crate) standings: Option<Standings>,
@@ -63,11 +74,12 @@ pub(crate) struct Refused {
 pub(crate) struct Asking<S, R, St: QuotaStore> {
     pub(crate) later: St::Later,
     pub(crate) charge: Charge,
-    pub(crate) next: Option<(S, R)>,
     /// Waits for its verdict: given up meanwhile, it is told as any other.
-    pub(crate) call: Call<St>,
+    pub(crate) next: Option<(Call<St>, S, R)>,
 }
 
+// Two small variants, and no part of it is ever lent to anything that is not compiled into `poll`: so a caller that polls it
+// where it is made keeps it, and the answer, in registers.
 #[pin_project(project = Doing)]
 pub(crate) enum State<S, R, St>
 where
@@ -80,16 +92,19 @@ where
         /// `None` if it is exempt.
         call: Option<Call<St>>,
     },
-    // Boxed, so that a call that need not wait carries neither a timer nor the request about.
-    Waiting(Pin<Box<Waiting<S, R, St>>>),
-    Asking(Box<Asking<S, R, St>>),
-    // An answer already: to be made one later, it would have to take along what that needs.
-    Refused(Option<Response<Bytes>>),
+    /// See the rest.
+    Before,
 }
 
-impl<St: QuotaStore> Rest<St> {
+/// What there is before the inner service is called.
+pub(crate) enum Before<S, R, St: QuotaStore> {
+    Waiting(Pin<Box<Waiting<S, R, St>>>),
+    Asking(Box<Asking<S, R, St>>),
+}
+
+impl<St: QuotaStore> Tells<St> {
     /// Asks for a call that was held back until now.
-    fn ask<S: Service<R>, R>(
+    fn ask<S, R>(
         &mut self,
         charge: Charge,
         call: Call<St>,
@@ -101,27 +116,26 @@ impl<St: QuotaStore> Rest<St> {
             Answer::Now(verdict) => {
                 self.answered(charge, Ok(verdict), call, inner, request, protocol)
             }
-            Answer::Later(later) => Next::State(State::Asking(Box::new(Asking {
+            Answer::Later(later) => Next::Before(Before::Asking(Box::new(Asking {
                 later,
                 charge,
-                next: Some((inner, request)),
-                call,
+                next: Some((call, inner, request)),
             }))),
         }
     }
 
     /// What becomes of a call that has waited for its verdict.
-    fn answered<S: Service<R>, R>(
+    fn answered<S, R>(
         &mut self,
         charge: Charge,
         mut verdict: Result<Verdict, StoreError>,
-        mut waited: Call<St>,
+        waited: Call<St>,
         inner: S,
         request: R,
         protocol: Protocol,
     ) -> Next<S, R, St> {
         // Either the call that follows tells of it, or the refusal.
-        let started = waited.forget().unwrap_or(charge.at);
+        let started = waited.forget();
         if let Ok(verdict) = &mut verdict {
             let standings = verdict.standings.take();
             self.standings = standings.map(|all| Standings::of(&charge, all));
@@ -134,11 +148,11 @@ impl<St: QuotaStore> Rest<St> {
                 let heed = self.rules.heed();
                 let held = heed.is_some_and(|heed| !heed.rest(now).is_zero());
                 if wait.is_zero() && !held {
-                    return Next::State(State::begin(inner, request, call));
+                    return Next::Calls(call, inner, request);
                 }
                 let next = (call, inner, request);
                 let waiting = Waiting::in_line(&self.limiter, charge, charge.at + wait, next);
-                Next::State(State::Waiting(Box::pin(waiting)))
+                Next::Before(Before::Waiting(Box::pin(waiting)))
             }
             Fate::Refused(refused) => Next::Answer(self.refuse(refused, protocol)),
         }
@@ -151,67 +165,82 @@ impl<St: QuotaStore> Rest<St> {
 }
 
 /// What a step of a call that does not run yet leads to.
-enum Next<S: Service<R>, R, St: QuotaStore> {
-    State(State<S, R, St>),
+enum Next<S, R, St: QuotaStore> {
+    Calls(Call<St>, S, R),
+    Before(Before<S, R, St>),
     Answer(Response<Bytes>),
 }
 
-impl<S, R, St> State<S, R, St>
-where
-    S: Service<R>,
-    St: QuotaStore,
-{
-    fn begin(mut inner: S, request: R, call: Call<St>) -> Self {
-        Self::Running {
-            future: inner.call(request),
-            call: Some(call),
+/// What becomes of a call that does not run yet.
+enum Polled<S, R, St: QuotaStore> {
+    Calls(Call<St>, S, R, Box<Rest<S, R, St>>),
+    Answer(Response<Bytes>),
+    Pending(Box<Rest<S, R, St>>),
+}
+
+/// Everything before the inner service is called.
+#[cold]
+#[inline(never)]
+fn poll_before<S, R, St: QuotaStore>(
+    mut rest: Box<Rest<S, R, St>>,
+    cx: &mut Context<'_>,
+    protocol: Protocol,
+) -> Polled<S, R, St> {
+    loop {
+        let (before, mut tells) = match *rest {
+            Rest::Before(before, tells) => (before, tells),
+            Rest::Refused(answer) => return Polled::Answer(answer),
+            Rest::Tells(_) => return Polled::Pending(rest),
+        };
+        let next = match before.poll(cx, protocol, &mut tells) {
+            Ok(Next::Answer(answer)) => return Polled::Answer(answer),
+            Ok(Next::Calls(call, inner, request)) => {
+                *rest = Rest::Tells(tells);
+                return Polled::Calls(call, inner, request, rest);
+            }
+            Ok(Next::Before(before)) => (Ok(()), before),
+            Err(before) => (Err(()), before),
+        };
+        *rest = Rest::Before(next.1, tells);
+        if next.0.is_err() {
+            return Polled::Pending(rest);
         }
     }
+}
 
-    /// Everything before the inner service is called.
-    #[cold]
-    fn poll_before(
-        self: Pin<&mut Self>,
+impl<S, R, St: QuotaStore> Before<S, R, St> {
+    /// What it leads to; itself if it is to be polled again.
+    fn poll(
+        mut self,
         cx: &mut Context<'_>,
         protocol: Protocol,
-        rest: Option<&mut Rest<St>>,
-    ) -> Poll<Next<S, R, St>> {
-        Poll::Ready(match self.project() {
-            Doing::Waiting(waiting) => {
-                let Some(rest) = rest else {
-                    return Poll::Pending;
-                };
-                let mut waiting = waiting.as_mut();
-                loop {
-                    ready!(waiting.as_mut().poll(cx));
-                    break match waiting.as_mut().wake(&rest.limiter, &rest.rules) {
-                        Woken::TooEarly => continue,
-                        Woken::Begins(call, inner, request) => {
-                            Next::State(Self::begin(inner, request, call))
-                        }
-                        Woken::Asks(charge, call, inner, request) => {
-                            rest.ask(charge, call, inner, request, protocol)
-                        }
-                        Woken::Refused(refused) => Next::Answer(rest.refuse(refused, protocol)),
-                        Woken::Over => return Poll::Pending,
-                    };
+        tells: &mut Tells<St>,
+    ) -> Result<Next<S, R, St>, Self> {
+        match &mut self {
+            Self::Waiting(waiting) => loop {
+                if waiting.as_mut().poll(cx).is_pending() {
+                    return Err(self);
                 }
-            }
-            Doing::Asking(asking) => {
-                let verdict = ready!(Pin::new(&mut asking.later).poll(cx));
-                let (Some((inner, request)), Some(rest)) = (asking.next.take(), rest) else {
-                    return Poll::Pending;
-                };
-                let call = asking.call.take();
-                rest.answered(asking.charge, verdict, call, inner, request, protocol)
-            }
-            Doing::Refused(answer) => match answer.take() {
-                Some(answer) => Next::Answer(answer),
-                None => return Poll::Pending,
+                return Ok(match waiting.as_mut().wake(&tells.limiter, &tells.rules) {
+                    Woken::TooEarly => continue,
+                    Woken::Begins(call, inner, request) => Next::Calls(call, inner, request),
+                    Woken::Asks(charge, call, inner, request) => {
+                        tells.ask(charge, call, inner, request, protocol)
+                    }
+                    Woken::Refused(refused) => Next::Answer(tells.refuse(refused, protocol)),
+                    Woken::Over => return Err(self),
+                });
             },
-            // It is polled as itself.
-            Doing::Running { .. } => return Poll::Pending,
-        })
+            Self::Asking(asking) => {
+                let Poll::Ready(verdict) = Pin::new(&mut asking.later).poll(cx) else {
+                    return Err(self);
+                };
+                let Some((call, inner, request)) = asking.next.take() else {
+                    return Err(self);
+                };
+                Ok(tells.answered(asking.charge, verdict, call, inner, request, protocol))
+            }
+        }
     }
 }
 
@@ -232,11 +261,11 @@ where
                 return match future.poll(cx) {
                     Poll::Pending => Poll::Pending,
                     Poll::Ready(Ok(response)) => {
-                        if let Some(call) = call {
+                        if let Some(call) = call.take() {
                             if this.rest.is_some() || call.is_followed() {
                                 cold_path();
-                                let answer =
-                                    answer(response, call, *this.asked, this.rest.as_ref());
+                                let rest = this.rest.take();
+                                let answer = answer(response, call, *this.asked, rest);
                                 return Poll::Ready(Ok(answer));
                             }
                             call.count(at_its_head(*this.asked, &response, &Standard));
@@ -244,7 +273,7 @@ where
                         Poll::Ready(Ok(response.map(ResponseBody::inner)))
                     }
                     Poll::Ready(Err(error)) => {
-                        if let Some(call) = call {
+                        if let Some(call) = call.take() {
                             call.finish(Outcome::Failure);
                         }
                         Poll::Ready(Err(error))
@@ -252,11 +281,23 @@ where
                 };
             }
             cold_path();
-            let protocol = this.asked.protocol;
-            match ready!(state.as_mut().poll_before(cx, protocol, this.rest.as_mut())) {
-                Next::State(next) => state.set(next),
-                Next::Answer(answer) => {
+            let Some(rest) = this.rest.take() else {
+                return Poll::Pending;
+            };
+            match poll_before(rest, cx, this.asked.protocol) {
+                Polled::Calls(call, mut inner, request, rest) => {
+                    *this.rest = Some(rest);
+                    state.set(State::Running {
+                        future: inner.call(request),
+                        call: Some(call),
+                    });
+                }
+                Polled::Answer(answer) => {
                     return Poll::Ready(Ok(answer.map(ResponseBody::refusal)));
+                }
+                Polled::Pending(rest) => {
+                    *this.rest = Some(rest);
+                    return Poll::Pending;
                 }
             }
         }
@@ -280,34 +321,35 @@ fn at_its_head<B>(
 
 /// Adds to an answer what is to be told, and lets its body hold the call if that is followed to its end.
 #[inline(never)]
-fn answer<B: Body, St: QuotaStore>(
+fn answer<S, R, B: Body, St: QuotaStore>(
     mut response: Response<B>,
-    call: &mut Call<St>,
+    mut call: Call<St>,
     asked: Asked,
-    rest: Option<&Rest<St>>,
+    rest: Option<Box<Rest<S, R, St>>>,
 ) -> Response<ResponseBody<B, St>> {
+    call.answered(&response);
     let mut classify = None;
-    if let Some(rest) = rest {
-        call.answered(&response);
-        if let Some(special) = &rest.rules.special {
+    let rest = rest.as_deref();
+    if let Some(Rest::Tells(tells)) = rest {
+        if let Some(special) = &tells.rules.special {
             // A refusal of a layer in this process is no word of the server's.
             if let Some(heed) = &special.heed
                 && response.extensions().get::<Rejection>().is_none()
             {
-                let now = rest.limiter.shared.clock.now();
+                let now = tells.limiter.shared.clock.now();
                 heed.hear(response.status(), response.headers(), now);
             }
             classify = special.classify.as_ref();
         }
-        let Rest {
+        let Tells {
             limiter,
             rules,
             standings,
-        } = rest;
+        } = tells;
         tell(response.headers_mut(), limiter, rules, standings.as_ref());
     }
     if call.is_followed() {
-        let body = GuardedBody::wrap(response, asked, classify.cloned(), call.take());
+        let body = GuardedBody::wrap(response, asked, classify.cloned(), call);
         return body.map(ResponseBody::followed);
     }
     call.count(match classify {
@@ -326,6 +368,19 @@ pub(crate) fn refuse<St: QuotaStore>(
     standings: Option<&Standings>,
 ) -> Response<Bytes> {
     let special = rules.special.as_ref();
+    if let Some(policies) = limiter.shared.tiers.get(refused.tier.0)
+        && let Some(template) = rules.templates.get(refused.tier.0)
+        && let Some(after) = refused.rejection.retry_after()
+        && refused.rejection.kind() == RejectionKind::QuotaExceeded
+        && protocol == Protocol::Http
+        && special.is_none_or(|special| special.respond.is_none())
+        && policies.is_unchanged()
+        && standings.map_or(!rules.telling.anything(), Standings::is_whole)
+    {
+        let problem = policies.problem(refused.violated);
+        let told = standings.map(|standings| (policies, standings));
+        return template.refusal(rules.telling, refused.rejection, after, problem, told);
+    }
     let mut response = refusal::response(
         refused.rejection,
         refused.violated,
@@ -355,11 +410,12 @@ fn tell<St>(
 
 impl<S: Service<R>, R, St: QuotaStore> std::fmt::Debug for ResponseFuture<S, R, St> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let state = match &self.state {
-            State::Running { .. } => "running",
-            State::Waiting(_) => "waiting",
-            State::Asking(_) => "asking the store",
-            State::Refused(_) => "refused",
+        let state = match (&self.state, self.rest.as_deref()) {
+            (State::Running { .. }, _) => "running",
+            (_, Some(Rest::Before(Before::Waiting(_), _))) => "waiting",
+            (_, Some(Rest::Before(Before::Asking(_), _))) => "asking the store",
+            (_, Some(Rest::Refused(_))) => "refused",
+            _ => "over",
         };
         f.debug_struct("ResponseFuture")
             .field("state", &state)

@@ -64,6 +64,11 @@ impl Standings {
         }
     }
 
+    /// Whether all policies count the request.
+    pub(crate) const fn is_whole(&self) -> bool {
+        self.uncounted == 0
+    }
+
     /// What there is of each policy, of those that count the request.
     fn counted<T>(&self, of: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
         let counts = |policy: &usize| self.uncounted >> policy & 1 == 0;
@@ -98,32 +103,63 @@ impl Telling {
     pub(crate) fn write(self, headers: &mut HeaderMap, policies: &Policies, standings: &Standings) {
         // Room for all at once, and no more: past six fields the map takes a block that is twice as large.
         headers.reserve(self.fields());
+        let mut told = self.values(policies, standings);
         if self.quotas == QuotaHeaders::Draft11 {
-            // Appended, since an inner layer may have quotas of its own: both are lists.
-            let policy = match standings.uncounted {
+            told.policy = match standings.uncounted {
                 0 => policies.field(),
                 _ => policy_field(standings.counted(policies.told())),
             };
-            if let Some(policy) = policy {
+        }
+        self.write_all(headers, told);
+    }
+
+    /// Adds these.
+    pub(crate) fn write_all(self, headers: &mut HeaderMap, told: Fields) {
+        if self.quotas == QuotaHeaders::Draft11 {
+            // Appended, since an inner layer may have quotas of its own: both are lists.
+            if let Some(policy) = told.policy {
                 headers.append(RATELIMIT_POLICY, policy);
             }
-            let standing = policies.names().zip(&*standings.all);
-            let limit = list(standings.counted(standing), |text, (name, standing)| {
-                item(text, name, b";r=", standing.remaining);
-                digits(text, b";t=", seconds(standing.reset));
-            });
-            if let Some(limit) = limit {
-                headers.append(RATELIMIT, limit);
+            if let Some(quotas) = told.quotas {
+                headers.append(RATELIMIT, quotas);
             }
         }
         if self.legacy
-            && let Some((quota, standing)) = tightest(policies, standings)
+            && let Some([limit, remaining, reset]) = told.legacy
         {
-            headers.insert(LEGACY_LIMIT, number(quota));
-            headers.insert(LEGACY_REMAINING, number(standing.remaining));
-            headers.insert(LEGACY_RESET, number(seconds(standing.reset)));
+            headers.insert(LEGACY_LIMIT, limit);
+            headers.insert(LEGACY_REMAINING, remaining);
+            headers.insert(LEGACY_RESET, reset);
         }
     }
+
+    /// What differs from request to request.
+    pub(crate) fn values(self, policies: &Policies, standings: &Standings) -> Fields {
+        let mut told = Fields::default();
+        if self.quotas == QuotaHeaders::Draft11 {
+            let standing = policies.names().zip(&*standings.all);
+            told.quotas = list(standings.counted(standing), |text, (name, standing)| {
+                item(text, name, b";r=", standing.remaining);
+                digits(text, b";t=", seconds(standing.reset));
+            });
+        }
+        if self.legacy {
+            let tightest = tightest(policies, standings);
+            told.legacy = tightest.map(|(quota, standing)| {
+                [quota, standing.remaining, seconds(standing.reset)].map(number)
+            });
+        }
+        told
+    }
+}
+
+/// The values of the header fields.
+#[derive(Default)]
+pub(crate) struct Fields {
+    pub(crate) policy: Option<HeaderValue>,
+    pub(crate) quotas: Option<HeaderValue>,
+    /// Limit, what remains of it, and the time until it is reset.
+    pub(crate) legacy: Option<[HeaderValue; 3]>,
 }
 
 /// The `RateLimit-Policy` field of these policies: their names, what they allow, in which time.
@@ -196,7 +232,7 @@ fn digits(text: &mut Vec<u8>, parameter: &[u8], value: u64) {
 }
 
 /// Whole seconds, rounded up: whoever comes back then is not too early.
-fn seconds(time: Duration) -> u64 {
+pub(crate) fn seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 

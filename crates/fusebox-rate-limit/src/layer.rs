@@ -13,6 +13,7 @@ use crate::limiter::RateLimiter;
 use crate::policy::{CostOf, Exempts, Head, KeyBy, TierOf, WorthOf};
 use crate::service::RateLimit;
 use crate::store::{Key, MemoryStore, QuotaStore};
+use crate::template::Template;
 use crate::{ConfigError, Ended, Tier};
 
 /// Limits the rate of HTTP and gRPC requests. Made by [`RateLimiter::layer`].
@@ -67,6 +68,8 @@ pub(crate) struct Rules {
     pub(crate) telling: Telling,
     /// What most users never set, apart from what each request reads.
     pub(crate) special: Option<Arc<Special>>,
+    /// For each tier, what refusals are made from.
+    pub(crate) templates: Box<[Template]>,
     /// Whether every request costs the same, is in the same tier, counts under one key, and is told nothing.
     pub(crate) usual: bool,
 }
@@ -85,6 +88,13 @@ pub(crate) struct Special {
     pub(crate) heed: Option<Arc<Heed>>,
 }
 
+impl Special {
+    /// Whether answers are read, by more than whoever follows a call.
+    pub(crate) const fn reads(&self) -> bool {
+        self.heed.is_some() || self.classify.is_some()
+    }
+}
+
 impl<St: QuotaStore> RateLimiter<St> {
     /// A layer that limits HTTP and gRPC requests by the address of the peer; see
     /// [`keyed_by`](RateLimitLayer::keyed_by) for anything else.
@@ -96,6 +106,7 @@ impl<St: QuotaStore> RateLimiter<St> {
                 key: KeyBy::Client(IdentityResolver::peer_only()),
                 telling: Telling::default(),
                 special: None,
+                templates: Box::default(),
                 usual: false,
             },
         }
@@ -276,6 +287,10 @@ impl<S, St: QuotaStore> Layer<S> for RateLimitLayer<St> {
         let tiers = &self.limiter.shared.tiers;
         let own_keys = tiers.iter().any(|tier| tier.own_keys().is_some());
         let rules = Rules {
+            templates: tiers
+                .iter()
+                .map(|policies| Template::new(rules.telling, policies))
+                .collect(),
             usual: rules.special.is_none() && !rules.telling.anything() && !own_keys,
             ..rules.clone()
         };

@@ -95,6 +95,8 @@ mod refusal;
 mod service;
 pub mod store;
 #[cfg(feature = "layer")]
+mod template;
+#[cfg(feature = "layer")]
 mod waiting;
 
 #[cfg(feature = "layer")]

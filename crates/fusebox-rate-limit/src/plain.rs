@@ -136,7 +136,7 @@ where
         let state = if wait.is_zero() {
             State::Running {
                 future: self.inner.call(request),
-                call,
+                call: Some(call),
             }
         } else {
             let clone = self.inner.clone();
@@ -163,7 +163,7 @@ enum State<S: Service<R>, R> {
     Running {
         #[pin]
         future: S::Future,
-        call: Call<MemoryStore>,
+        call: Option<Call<MemoryStore>>,
     },
     Parked(Pin<Box<Parked<S, R, MemoryStore>>>),
     Refused(Option<Rejection>),
@@ -178,17 +178,19 @@ impl<S: Service<R>, R> Future for PlainFuture<S, R> {
             let next = match state.as_mut().project() {
                 Doing::Running { future, call } => {
                     let result = ready!(future.poll(cx));
-                    call.finish(match result {
-                        Ok(_) => Outcome::Success,
-                        Err(_) => Outcome::Failure,
-                    });
+                    if let Some(call) = call.take() {
+                        call.finish(match result {
+                            Ok(_) => Outcome::Success,
+                            Err(_) => Outcome::Failure,
+                        });
+                    }
                     return Poll::Ready(result.map_err(CallError::Inner));
                 }
                 Doing::Parked(parked) => {
                     let (call, mut inner, request) = ready!(parked.as_mut().poll(cx));
                     State::Running {
                         future: inner.call(request),
-                        call,
+                        call: Some(call),
                     }
                 }
                 Doing::Refused(rejection) => {

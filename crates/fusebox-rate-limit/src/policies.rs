@@ -52,6 +52,11 @@ impl Policies {
         told
     }
 
+    /// Whether [`field`](Self::field) is what it was in the beginning.
+    pub(crate) fn is_unchanged(&self) -> bool {
+        !self.changed.load(Ordering::Relaxed)
+    }
+
     /// The `RateLimit-Policy` field.
     pub(crate) fn field(&self) -> Option<HeaderValue> {
         if self.changed.load(Ordering::Relaxed) {

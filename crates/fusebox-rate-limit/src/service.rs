@@ -14,10 +14,10 @@ use crate::Tier;
 use crate::body::ResponseBody;
 use crate::call::Call;
 use crate::charge::{Charge, Charged};
-use crate::future::{Asking, Refused, ResponseFuture, Rest, State, refuse};
+use crate::future::{Asking, Before, Refused, ResponseFuture, Rest, State, Tells, refuse};
 use crate::headers::Standings;
 use crate::heed::Heed;
-use crate::layer::Rules;
+use crate::layer::{Rules, Special};
 use crate::limiter::RateLimiter;
 use crate::policy::Head;
 use crate::store::{Answer, Decision, MemoryStore, QuotaStore, StoreError, Verdict};
@@ -195,7 +195,7 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
         }
         let next = (self.ready_one(), request);
         let waiting = Waiting::held(&self.limiter, charge, rest, next);
-        self.future(State::Waiting(Box::pin(waiting)), asked, None)
+        self.before(Before::Waiting(Box::pin(waiting)), asked, None)
     }
 
     /// A request that waits, is refused, is to be settled, or whose answer tells of its quotas.
@@ -222,7 +222,7 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
                         let until = charge.at + wait;
                         let next = (call, self.ready_one(), request);
                         let waiting = Waiting::in_line(&self.limiter, charge, until, next);
-                        self.future(State::Waiting(Box::pin(waiting)), asked, standings)
+                        self.before(Before::Waiting(Box::pin(waiting)), asked, standings)
                     }
                     Fate::Refused(refused) => self.refused(refused, asked, standings.as_ref()),
                 }
@@ -233,10 +233,9 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
                 let asking = Asking {
                     later,
                     charge,
-                    next: Some((self.ready_one(), request)),
-                    call,
+                    next: Some((call, self.ready_one(), request)),
                 };
-                self.future(State::Asking(Box::new(asking)), asked, None)
+                self.before(Before::Asking(Box::new(asking)), asked, None)
             }
         }
     }
@@ -253,11 +252,16 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
     where
         S: Service<R>,
     {
-        let state = State::Running {
-            future: self.inner.call(request),
-            call,
-        };
-        self.future(state, asked, standings)
+        let reads = self.rules.special.as_deref().is_some_and(Special::reads);
+        let tells = (standings.is_some() || reads).then(|| self.tells(standings));
+        ResponseFuture {
+            state: State::Running {
+                future: self.inner.call(request),
+                call,
+            },
+            asked,
+            rest: tells.map(|tells| Box::new(Rest::Tells(tells))),
+        }
     }
 
     fn refused<R>(
@@ -277,31 +281,33 @@ impl<S, St: QuotaStore> RateLimit<S, St> {
             standings,
         );
         ResponseFuture {
-            state: State::Refused(Some(answer)),
+            state: State::Before,
             asked,
-            rest: None,
+            rest: Some(Box::new(Rest::Refused(answer))),
         }
     }
 
-    fn future<R>(
+    fn before<R>(
         &self,
-        state: State<S, R, St>,
+        before: Before<S, R, St>,
         asked: Asked,
         standings: Option<Standings>,
     ) -> ResponseFuture<S, R, St>
     where
         S: Service<R>,
     {
-        let rest = || Rest {
+        ResponseFuture {
+            state: State::Before,
+            asked,
+            rest: Some(Box::new(Rest::Before(before, self.tells(standings)))),
+        }
+    }
+
+    fn tells(&self, standings: Option<Standings>) -> Tells<St> {
+        Tells {
             limiter: self.limiter.clone(),
             rules: self.rules.clone(),
             standings,
-        };
-        let decided = matches!(state, State::Running { .. });
-        ResponseFuture {
-            rest: (!decided || !self.rules.usual).then(rest),
-            state,
-            asked,
         }
     }
 

@@ -99,7 +99,7 @@ impl<S, R, St: QuotaStore> Waiting<S, R, St> {
             timer: sleep_until(limiter.shared.clock.instant(until)),
             charge,
             paid: true,
-            came: next.0.started().unwrap_or(charge.at),
+            came: next.0.started(),
             next: Some(next),
         }
     }

@@ -134,6 +134,10 @@ impl Iterator for Entries<'_> {
 /// `None` where it takes a closer look to tell.
 #[inline]
 fn plain(line: &[u8]) -> Option<(Address, Option<&[u8]>)> {
+    // Behind one proxy there is nothing else in it.
+    if let Some(address) = node::only_ipv4(line) {
+        return Some((address, None));
+    }
     let (address, start) = node::last_ipv4(line)?;
     match line.get(..start)?.trim_ascii_end() {
         [] => Some((address, None)),

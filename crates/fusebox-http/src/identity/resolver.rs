@@ -125,7 +125,17 @@ impl IdentityResolver {
         if let Some(known) = self.known(extensions) {
             return Some(known.key());
         }
-        let found = self.settings.find_in_headers(self.id, headers, extensions);
+        let settings = &*self.settings;
+        if settings.hashed.is_none() && settings.cdn.is_none() {
+            // What most are: proxies and nothing else. Nobody asks here how far the walk went.
+            let walk = settings.walk(peer(extensions).and_then(Address::new)?, headers);
+            if walk.stopped.is_some() && settings.on_unattributed == OnUnattributed::Missing {
+                return None;
+            }
+            let network = walk.address.group(settings.ipv6_prefix);
+            return Some(IdentityKey::of_network(network));
+        }
+        let found = settings.find_in_headers(self.id, headers, extensions);
         Some(found.ok()??.key())
     }
 
