@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use fusebox_core::{Outcome, Registration};
 use fusebox_rate_limit::{
-    Key, KeyBy, Policy, Quota, QuotaHeaders, RateLimiter, RateLimiterBuilder,
+    Key, KeyBy, Policy, Quota, QuotaHeaders, RateLimitLayer, RateLimiter, RateLimiterBuilder,
 };
 use fusebox_testkit::{MockBody, MockFrame, Recorder, poll_n_times};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
@@ -40,8 +40,19 @@ async fn counted(
     grpc: bool,
     then: Then,
 ) -> Outcome {
+    counted_through(limiter, &limiter.layer(), answer, grpc, then).await
+}
+
+/// What one call through a layer of this limiter counts as.
+async fn counted_through(
+    limiter: &RateLimiter,
+    layer: &RateLimitLayer,
+    answer: Response<MockBody>,
+    grpc: bool,
+    then: Then,
+) -> Outcome {
     let before = limiter.stats();
-    let layer = limiter.layer().keyed_by(KeyBy::Shared);
+    let layer = layer.clone().keyed_by(KeyBy::Shared);
     let answer = std::sync::Mutex::new(Some(answer));
     let service = layer.layer(service_fn(|_: Request<()>| {
         let answer = answer.lock().unwrap().take().unwrap();
@@ -153,6 +164,36 @@ async fn whoever_listens_or_measures_has_calls_followed_to_their_end() {
             Outcome::Failure
         );
         assert_eq!(limiter.stats().latency.count, 3);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_to_be_settled_is_judged_by_its_trailers_though_nobody_listens() {
+    let quota = Policy::new("failed", Quota::per_hour(4)).capacity(16);
+    let limiter = RateLimiter::builder("api")
+        .policy(quota)
+        .registration(Registration::Unlisted)
+        .build()
+        .unwrap();
+    let left = || limiter.peek(Key::SHARED).standings.unwrap()[0].remaining;
+    // Only failures stay paid. gRPC's answers are all 200, and these say in their trailers how it went.
+    let layer = limiter.layer().settle_by(|ended| {
+        assert_eq!(ended.status, Some(StatusCode::OK));
+        match ended.outcome {
+            Outcome::Failure => ended.cost,
+            _ => 0,
+        }
+    });
+    for (code, then, outcome, remaining) in [
+        ("0", Then::Read, Outcome::Success, 4),
+        ("14", Then::Read, Outcome::Failure, 3),
+        ("8", Then::Read, Outcome::Throttled, 3),
+        ("14", Then::Dropped, Outcome::Cancelled, 3),
+        ("13", Then::Read, Outcome::Failure, 2),
+    ] {
+        let answer = grpc(code, true);
+        let counted = counted_through(&limiter, &layer, answer, true, then).await;
+        assert_eq!((counted, left()), (outcome, remaining), "{code}");
     }
 }
 

@@ -193,3 +193,129 @@ async fn a_tier_of_another_limiter_is_never_no_limit() {
         assert!(answer.headers().contains_key("ratelimit"));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_request_may_cost_more_than_one_and_one_that_costs_nothing_passes() {
+    let limiter = RateLimiter::builder("api")
+        .policy(Policy::new("units", Quota::per_hour(12)).capacity(64))
+        .cost(5)
+        .registration(fusebox_core::Registration::Unlisted)
+        .build()
+        .unwrap();
+    let layer = limiter.layer();
+    for expected in [200, 200, 429] {
+        assert_eq!(status(&layer, plain()).await, expected);
+    }
+    let by_path = layer.cost_by(|head| match head.uri.path() {
+        "/free" => 0,
+        "/small" => 2,
+        _ => 13,
+    });
+    let to = |path: &str| from(1).uri(path).body(()).unwrap();
+    assert_eq!(status(&by_path, to("/free")).await, 200);
+    assert_eq!(status(&by_path, to("/small")).await, 200, "two were left");
+    assert_eq!(status(&by_path, to("/small")).await, 429);
+    assert_eq!(status(&by_path, to("/free")).await, 200);
+    let never = send(&by_path, to("/large")).await;
+    assert_eq!(never.status(), 429);
+    assert!(
+        never.headers().get("retry-after").is_none(),
+        "it never would pass"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_penalises_whom_it_finds_out() {
+    let limiter = limiter([Policy::new("tries", Quota::per_hour(10))]);
+    let key_of = |head: &Head<'_>| match head.headers.get("account") {
+        Some(account) => account.as_bytes().to_vec(),
+        None => Vec::new(),
+    };
+    let keys = limiter.clone();
+    let layer = limiter
+        .layer()
+        .keyed_by(KeyBy::Custom(Arc::new(move |head: &Head<'_>| {
+            Found::Key(keys.text_key(&key_of(head)))
+        })));
+    let handle = limiter.clone();
+    let service = layer.layer(service_fn(move |request: Request<()>| {
+        // A wrong password costs five times as much as a try.
+        if request.headers().contains_key("wrong") {
+            let account = key_of(&Head::of(&request));
+            handle.penalise(Ask::key(handle.text_key(&account)).cost(4));
+        }
+        inner(request)
+    }));
+    let ask = async |account: &str, wrong: bool| {
+        let mut request = Request::builder().header("account", account);
+        if wrong {
+            request = request.header("wrong", "1");
+        }
+        let request = request.body(()).unwrap();
+        let answer = service.clone().oneshot(request).await.unwrap();
+        answer.status().as_u16()
+    };
+    assert_eq!(ask("alice", true).await, 200);
+    assert_eq!(ask("alice", true).await, 200);
+    assert_eq!(ask("alice", false).await, 429);
+    for _ in 0..10 {
+        assert_eq!(ask("bob", false).await, 200);
+    }
+    assert_eq!(ask("bob", false).await, 429);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_percentage_of_what_is_found_is_refused_and_all_of_it_is_counted() {
+    let limiter = limiter([Policy::new("p", Quota::per_hour(1))]);
+    limiter.set_mode(fusebox_core::Mode::percentage(30).unwrap());
+    let layer = limiter.layer();
+    assert_eq!(status(&layer, plain()).await, 200);
+    let mut refused = 0;
+    for _ in 0..1_000 {
+        refused += u32::from(status(&layer, plain()).await == 429);
+    }
+    assert!((290..=310).contains(&refused), "{refused}");
+    let stats = limiter.stats();
+    assert_eq!(stats.detected(), 1_000);
+    assert_eq!(stats.refused(), u64::from(refused));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_quota_keeps_what_was_spent_and_its_new_size_is_told() {
+    let limiter = limiter([Policy::new("p", Quota::per_hour(10))]);
+    let layer = limiter.layer().quota_headers(QuotaHeaders::Draft11);
+    for _ in 0..6 {
+        assert_eq!(status(&layer, plain()).await, 200);
+    }
+    let set = |amount| limiter.set_quota(Tier::default(), "p", Quota::per_hour(amount));
+    set(8).unwrap();
+    let answer = send(&layer, plain()).await;
+    assert_eq!(answer.headers()["ratelimit-policy"], r#""p";q=8;w=3600"#);
+    let told = answer.headers()["ratelimit"].to_str().unwrap();
+    assert!(told.starts_with(r#""p";r=1;t="#), "{told}");
+    set(4).unwrap();
+    let refused = send(&layer, plain()).await;
+    assert_eq!(refused.status(), 429);
+    assert_eq!(refused.headers()["ratelimit-policy"], r#""p";q=4;w=3600"#);
+    // Three more are owed than there is room for, and one has to be there: four of four in an hour.
+    assert_eq!(refused.headers()["retry-after"], "3600");
+    set(8).unwrap();
+    assert_eq!(status(&layer, plain()).await, 200, "one was left");
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_violated_policies_are_named() {
+    let layer = limiter([
+        Policy::new("burst", Quota::per_minute(1)),
+        Policy::new("hourly", Quota::per_hour(3)),
+        Policy::new("daily", Quota::per_day(1)),
+    ])
+    .layer();
+    assert_eq!(status(&layer, plain()).await, 200);
+    let refused = send(&layer, plain()).await;
+    let problem: serde_json::Value = serde_json::from_str(&body(refused).await).unwrap();
+    assert_eq!(
+        problem["violated-policies"],
+        serde_json::json!(["burst", "daily"])
+    );
+}

@@ -16,7 +16,7 @@ use fusebox_core::{Rejection, RejectionKind};
 use fusebox_http::identity::PeerAddr;
 use fusebox_rate_limit::{
     Algorithm, Ask, Found, Head, Key, KeyBy, Overflow, Policy, Quota, QuotaHeaders, RateLimitLayer,
-    RateLimiter, ResponseBody, Worth,
+    RateLimiter, ResponseBody, Tier, Worth,
 };
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
