@@ -255,6 +255,10 @@ impl Model for Everything {
             }
         }
     }
+
+    fn changed(&mut self, _: u64, quota: Quota) {
+        self.limit = usize::try_from(quota.amount()).unwrap();
+    }
 }
 
 fn layout(overflow: Overflow) -> Layout {

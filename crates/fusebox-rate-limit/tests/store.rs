@@ -260,6 +260,34 @@ fn a_new_quota_keeps_what_was_spent() {
 }
 
 #[test]
+fn a_log_keeps_what_was_spent_whatever_its_quota_becomes() {
+    let five = Quota::per_minute(5);
+    let roomy = layout(100, Overflow::Refuse);
+    let store = store(Accounts::log(Log::new(five).unwrap(), roomy));
+    let at = |secs| secs * SECOND;
+    let change = |secs, quota| {
+        let now = Timestamp::from_nanos(at(secs));
+        store.change(now, 0, 0, quota)
+    };
+    let spend = |secs| (0..99).filter(|_| passes(&store, at(secs), 7)).count();
+    let bytes = field(&store, "bytes");
+    assert_eq!(spend(100), 5);
+    // Of eight, five are spent; and there is memory for eight now.
+    change(101, Quota::per_minute(8)).unwrap();
+    assert_eq!(spend(102), 3);
+    assert!(field(&store, "bytes") > bytes);
+    // Of two, eight: six more than there are must be gone before there is room for one.
+    change(103, Quota::per_minute(2)).unwrap();
+    assert_eq!((spend(159), spend(161), spend(162)), (0, 0, 2));
+    // A shorter window is over earlier, a longer one later.
+    change(163, Quota::per(2, Duration::from_secs(10))).unwrap();
+    assert_eq!((spend(171), spend(172)), (0, 2));
+    change(173, Quota::per(2, Duration::from_secs(100))).unwrap();
+    assert_eq!((spend(271), spend(272)), (0, 2));
+    assert!(change(273, Quota::per_minute(65)).is_err());
+}
+
+#[test]
 fn without_room_a_new_key_is_refused_or_shares_and_an_old_one_keeps_its_debt() {
     // Two lines of eight words.
     for overflow in [Overflow::Refuse, Overflow::Share] {

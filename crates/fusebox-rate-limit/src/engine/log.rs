@@ -5,12 +5,16 @@
 //!
 //! # Bound
 //! At most the limit in any window, wherever it begins: exactly.
+//!
+//! When the quota changes, what the log holds stays in it and is held against the new limit and the new window. A window that
+//! is made longer counts what lay within the shorter one, and all that comes after.
 
 use std::time::Duration;
 
 use fusebox_core::{Timestamp, time::nanos};
 
 use super::quota::{Quota, QuotaError};
+use super::steady::Steady;
 
 /// The most that a log keeps for one client: eight bytes each.
 pub const MOST_ENTRIES: u64 = 64;
@@ -20,6 +24,28 @@ pub const MOST_ENTRIES: u64 = 64;
 pub struct Log {
     limit: usize,
     window: u64,
+}
+
+/// Rules that may change while others go by them.
+#[derive(Debug)]
+pub(crate) struct Changing(Steady<2>);
+
+impl Changing {
+    pub(crate) fn new(log: Log) -> Self {
+        Self(Steady::new([log.limit as u64, log.window]))
+    }
+
+    pub(crate) fn now(&self) -> Log {
+        let [limit, window] = self.0.get();
+        Log {
+            limit: usize::try_from(limit).unwrap_or(usize::MAX),
+            window,
+        }
+    }
+
+    pub(crate) fn change(&self, log: Log) {
+        self.0.change(|_| [log.limit as u64, log.window]);
+    }
 }
 
 impl Log {

@@ -183,11 +183,6 @@ pub enum QuotaError {
         /// The most that the algorithm can count.
         most: u64,
     },
-    /// The quota of an exact log cannot be changed: its memory has the length of its limit.
-    Fixed {
-        /// The limit it has.
-        limit: u64,
-    },
     /// There is no such policy.
     Unknown,
     /// The period is too short for a window.
@@ -225,12 +220,6 @@ impl fmt::Display for QuotaError {
             }
             Self::TooMany { field, given, most } => {
                 write!(f, "{field}: this algorithm counts to {most}, got {given}")
-            }
-            Self::Fixed { limit } => {
-                write!(
-                    f,
-                    "amount: an exact log keeps the limit it was made with ({limit})"
-                )
             }
             Self::Unknown => f.write_str("policy: there is none of that name"),
             Self::WindowTooShort { given, least } => {

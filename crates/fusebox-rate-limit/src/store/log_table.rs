@@ -3,6 +3,8 @@
 //! A log is as long as its limit, so it cannot be one word that is swapped. The lock is shared by the
 //! few keys of a set and by nobody else.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use fusebox_core::{
     Timestamp,
     sync::{Mutex, lock},
@@ -20,6 +22,8 @@ const PLACES_PER_KEY: usize = 3;
 pub(crate) struct LogTable {
     sets: Box<[Mutex<Set>]>,
     overflow: Overflow,
+    /// How many entries each log has room for.
+    room: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -53,6 +57,22 @@ impl LogTable {
         Self {
             sets: (0..sets).map(|_| Mutex::new(set())).collect(),
             overflow,
+            room: AtomicUsize::new(log.limit()),
+        }
+    }
+
+    /// Gives each log room for so many entries. That takes as long as making the table did; who decides meanwhile waits for
+    /// one set at most.
+    pub(crate) fn make_room(&self, limit: usize) {
+        if self.room.fetch_max(limit, Ordering::Relaxed) >= limit {
+            return;
+        }
+        for set in &self.sets {
+            let set = &mut *lock(set);
+            let logs = set.logs.iter_mut().map(|entry| &mut entry.moments);
+            for moments in logs.chain([&mut set.shared]) {
+                moments.reserve_exact(limit.saturating_sub(moments.len()));
+            }
         }
     }
 
@@ -116,7 +136,8 @@ impl LogTable {
     }
 
     /// Bytes that the logs take.
-    pub(crate) fn bytes(&self, log: &Log) -> usize {
-        self.sets.len() * (WAYS + 1) * (log.limit() * size_of::<u64>() + size_of::<Entry>())
+    pub(crate) fn bytes(&self) -> usize {
+        let room = self.room.load(Ordering::Relaxed);
+        self.sets.len() * (WAYS + 1) * (room * size_of::<u64>() + size_of::<Entry>())
     }
 }

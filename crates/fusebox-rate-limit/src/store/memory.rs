@@ -12,7 +12,7 @@ use super::{
     Act, Answer, Decision, Keys, MOST_POLICIES, Question, QuotaStore, Standing, StoreError, Verdict,
 };
 use crate::engine::gcra::{self, Gcra};
-use crate::engine::log::Log;
+use crate::engine::log::{Changing, Log};
 use crate::engine::quota::{Quota, QuotaError};
 use crate::engine::window::{self, Window};
 use crate::engine::{STATE_MASK, Step};
@@ -22,7 +22,7 @@ use crate::engine::{STATE_MASK, Step};
 /// # Memory
 /// [`Layout::capacity`] active keys take 16 bytes each, allocated when it is made, and never more; those of a sliding
 /// window, which counts this window and the one before, take 24. An exact log takes eight bytes per entry of its limit,
-/// three times, and about a hundred more.
+/// three times, and about a hundred more; a higher limit later takes its part when it is set.
 ///
 /// When as many keys are active as that, one new key in some ten million finds no place, with exact logs one in a hundred
 /// thousand. Then [`Layout::overflow`] applies, to that key alone.
@@ -62,7 +62,7 @@ pub struct Accounts(Kind);
 enum Kind {
     Bucket(Gcra, Table),
     Window(Window, Table),
-    Log(Log, LogTable),
+    Log(Changing, LogTable),
 }
 
 /// What one policy says.
@@ -95,17 +95,20 @@ impl Accounts {
     #[must_use]
     pub fn log(rules: Log, layout: Layout) -> Self {
         let table = LogTable::new(layout.capacity, rules, layout.overflow);
-        Self(Kind::Log(rules, table))
+        Self(Kind::Log(Changing::new(rules), table))
     }
 
     fn change(&self, now: Timestamp, quota: Quota) -> Result<(), QuotaError> {
         match &self.0 {
             Kind::Bucket(rules, _) => rules.change(now, quota),
             Kind::Window(rules, _) => rules.change(now, quota),
-            // The length of a log is the memory it was given.
-            Kind::Log(rules, _) => Err(QuotaError::Fixed {
-                limit: rules.limit() as u64,
-            }),
+            Kind::Log(rules, table) => {
+                let log = Log::new(quota)?;
+                // Before anybody spends by it: no decision allocates.
+                table.make_room(log.limit());
+                rules.change(log);
+                Ok(())
+            }
         }
     }
 
@@ -166,7 +169,8 @@ impl Accounts {
                 said(step, |ticks| moment.duration(ticks))
             }
             Kind::Log(rules, table) => {
-                let spent = table.update(at.place(0), rules, at.now, |moments| {
+                let rules = rules.now();
+                let spent = table.update(at.place(0), &rules, at.now, |moments| {
                     let spent = rules.spend(moments, at.now, cost);
                     if spent.is_ok() && !really {
                         rules.refund(moments, at.now, at.now, cost);
@@ -198,9 +202,12 @@ impl Accounts {
                     (Some(moment.penalise(state, cost)), ())
                 })
             }
-            Kind::Log(rules, table) => table.update(at.place(0), rules, at.now, |moments| {
-                rules.penalise(moments, at.now, cost);
-            }),
+            Kind::Log(rules, table) => {
+                let rules = rules.now();
+                table.update(at.place(0), &rules, at.now, |moments| {
+                    rules.penalise(moments, at.now, cost);
+                })
+            }
         };
     }
 
@@ -238,7 +245,8 @@ impl Accounts {
                 }
             }
             Kind::Log(rules, table) => {
-                let _ = table.update(at.place(0), rules, at.now, |moments| {
+                let rules = rules.now();
+                let _ = table.update(at.place(0), &rules, at.now, |moments| {
                     rules.refund(moments, at.now, spent_at, cost);
                 });
             }
@@ -277,10 +285,14 @@ impl Accounts {
                     (None, Standing { remaining, reset })
                 })
             }
-            Kind::Log(rules, table) => table.update(at.place(0), rules, at.now, |moments| {
-                let (remaining, reset) = (rules.remaining(moments), rules.reset(moments, at.now));
-                Standing { remaining, reset }
-            }),
+            Kind::Log(rules, table) => {
+                let rules = rules.now();
+                table.update(at.place(0), &rules, at.now, |moments| {
+                    let remaining = rules.remaining(moments);
+                    let reset = rules.reset(moments, at.now);
+                    Standing { remaining, reset }
+                })
+            }
         };
         // Without a place nothing is left.
         standing.unwrap_or_default()
@@ -291,10 +303,10 @@ impl Accounts {
             Kind::Bucket(rules, table) => Counted::of(table, &rules.at(now)),
             Kind::Window(rules, table) => Counted::of(table, &rules.at(now)),
             Kind::Log(rules, table) => Counted {
-                active: table.active(rules, now),
+                active: table.active(&rules.now(), now),
                 evicted: 0,
                 overflowed: table.overflowed(),
-                bytes: table.bytes(rules) as u64,
+                bytes: table.bytes() as u64,
             },
         }
     }
@@ -429,8 +441,7 @@ impl MemoryStore {
     /// Gives a policy another quota from `now` on. What clients have spent stays spent.
     ///
     /// # Errors
-    /// [`QuotaError`] when the policy's algorithm cannot count it, or its quota is fixed. Nothing is
-    /// changed then.
+    /// [`QuotaError`] when the policy's algorithm cannot count it. Nothing is changed then.
     pub fn change(
         &self,
         now: Timestamp,
