@@ -36,7 +36,7 @@ pub(crate) fn run(suite: &Suite, options: &Options<'_>) -> Result<bool> {
     let levels = levels(&suite.rules)?;
     let mut blocked = Tally::default();
     let mut spurious = Tally::default();
-    let mut excepted = 0_usize;
+    let (mut excepted, mut stale) = (0_usize, 0_usize);
     for stage in suite.stages()? {
         if options
             .only
@@ -47,12 +47,19 @@ pub(crate) fn run(suite: &Suite, options: &Options<'_>) -> Result<bool> {
         let Some(kind) = kind(&stage, &levels) else {
             continue;
         };
-        if kind == Kind::Benign && is_attack_like(&stage.name) {
-            excepted += 1;
-            continue;
-        }
         let request = Request::build(&stage.stage.input).with_context(|| stage.name.clone())?;
         let verdict = judge(&rules, &request);
+        if kind == Kind::Benign && is_attack_like(&stage.name) {
+            excepted += 1;
+            if !verdict.is_blocked {
+                stale += 1;
+                println!(
+                    "PASSES {}: it is excepted, and need not be any more",
+                    stage.name
+                );
+            }
+            continue;
+        }
         let family = stage.name.get(..3).unwrap_or_default().to_owned();
         match kind {
             Kind::Attack => {
@@ -89,7 +96,10 @@ pub(crate) fn run(suite: &Suite, options: &Options<'_>) -> Result<bool> {
     );
     let is_quiet =
         options.only.is_some() || options.without_harmless || check_benign(&rules, options)?;
-    Ok(blocked.hits() * 10 >= blocked.total() * 9 && spurious.hits() == 0 && is_quiet)
+    // An exception that is none any more would hide the next rule that gets in the way there. At level two, and with files of one's own,
+    // there may be others.
+    let is_true = stale == 0 || options.strict || options.from.is_some();
+    Ok(blocked.hits() * 10 >= blocked.total() * 9 && spurious.hits() == 0 && is_quiet && is_true)
 }
 
 /// The requests of [`benign`]; whether few enough are refused.

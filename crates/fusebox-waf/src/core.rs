@@ -40,6 +40,12 @@
 //! | 1711000 | Java: look-ups of Log4j, deserialisation, expression languages |
 //! | 1790000 | the decision |
 //!
+//! # How much of it
+//! With level one, of the 1,761 attacks on applications in the tests of the Core Rule Set, 98.4 in a hundred are refused, and none of
+//! 833 requests that are told not to be; of 10,000 harmless ones made of documentation, JSON and names, one (`cargo xtask crs
+//! --core`). Of 391 attacks of other sources 385, and 4 of 255 that only look like them: `tests/attacks` of this crate names the exceptions.
+//! Those tables are written by who wrote the rules; of 75 attacks that were thought up when the rules had been finished, 70 were refused.
+//!
 //! # What it does not protect against
 //! It finds attacks by their form. It knows neither who may do what nor what is normal in your service; an injection that looks like
 //! ordinary text to it passes. Fields whose business is code (a review tool, a pastebin, a CMS that takes HTML) need an exclusion.

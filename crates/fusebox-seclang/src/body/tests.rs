@@ -290,6 +290,7 @@ fn xml_is_text_and_attributes() {
             "attribute 1",
             r"attribute <x\'>",
             "attribute 2",
+            "text no",
             "text t&u<v>",
             "text w",
             "text t&u<v> w",
@@ -326,7 +327,21 @@ fn nothing_but_a_tag_parts_a_text_in_xml() {
     finds(
         BodyKind::Xml,
         "<r>un<!-- a -->i<?b c?>o<![CDATA[n]]>&#32;<![CDATA[]]>select</r>",
-        &["text union select"],
+        &["text a", "text b c", "text union select"],
+    );
+}
+
+#[test]
+fn what_is_beside_the_tree_of_xml_is_a_text_of_its_own() {
+    finds(
+        BodyKind::Xml,
+        r#"<!DOCTYPE r SYSTEM "http://x/y.dtd"><!-- a --><?b c?><r/><!----><!-- d -->"#,
+        &[
+            r#"text r SYSTEM \"http://x/y.dtd\""#,
+            "text a",
+            "text b c",
+            "text d",
+        ],
     );
 }
 

@@ -6,7 +6,8 @@
 //! several of them, an attack would be seen nowhere.
 //!
 //! Comments, processing instructions and CDATA sections do not part a text. Tags do; but text with tags in it (`un<b>ion</b>`) is
-//! also shown as a whole, since an application that asks for the text of an element gets just that.
+//! also shown as a whole, since an application that asks for the text of an element gets just that. What is in comments and
+//! instructions, and where a document type is to be fetched, are texts of their own.
 
 use quick_xml::Reader;
 use quick_xml::escape::resolve_predefined_entity;
@@ -152,7 +153,7 @@ impl<'a, S: Sink, B: Fn(&str, &mut Vec<u8>)> Walk<'a, S, B> {
                     self.text = text;
                 }
                 Event::DocType(declaration) => {
-                    // The name alone, or where the declarations could be fetched, says nothing.
+                    // The name alone says nothing.
                     if declaration.contains('[') {
                         (self.back)(&declaration, &mut self.text);
                         self.end_text()?;
@@ -160,9 +161,14 @@ impl<'a, S: Sink, B: Fn(&str, &mut Vec<u8>)> Walk<'a, S, B> {
                             // The rest is looked at all the same.
                             self.declares_entities = true;
                         }
+                    } else if declaration.contains(['\'', '"']) {
+                        // Where the declarations are to be fetched.
+                        self.aside(&declaration)?;
                     }
                 }
-                Event::Comment(_) | Event::Decl(_) | Event::PI(_) => {}
+                Event::Comment(text) => self.aside(&text)?,
+                Event::PI(text) => self.aside(&text)?,
+                Event::Decl(_) => {}
                 Event::Eof => return self.end(),
             }
         }
@@ -246,6 +252,18 @@ impl<'a, S: Sink, B: Fn(&str, &mut Vec<u8>)> Walk<'a, S, B> {
             self.sink.xml_text(text);
         }
         self.text.clear();
+        Ok(())
+    }
+
+    /// A text of its own, of what `XPath` selects no text from: who reads it all the same must not read what no rule has seen.
+    fn aside(&mut self, text: &str) -> Result<(), BodyError> {
+        let mut bytes = Vec::new();
+        (self.back)(text, &mut bytes);
+        let bytes = bytes.trim_ascii();
+        if !bytes.is_empty() {
+            self.budget.spend(bytes.len())?;
+            self.sink.xml_text(bytes);
+        }
         Ok(())
     }
 
