@@ -96,6 +96,7 @@ pub mod libinjection;
 mod operator;
 mod parse;
 mod pool;
+pub mod reference;
 mod resolver;
 mod ruleset;
 mod transform;

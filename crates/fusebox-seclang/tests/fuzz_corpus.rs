@@ -7,6 +7,8 @@ use fusebox_seclang::body::BodyKind;
 #[path = "../../../fuzz/oracle/body.rs"]
 #[expect(clippy::indexing_slicing, reason = "an oracle reports by panicking")]
 mod body;
+#[path = "../../../fuzz/oracle/libinjection.rs"]
+mod libinjection;
 #[path = "../../../fuzz/oracle/seclang.rs"]
 #[expect(clippy::panic, reason = "an oracle reports by panicking")]
 mod seclang;
@@ -83,6 +85,17 @@ fn beginnings_of_everything_pass_every_oracle() {
             }
         });
     }
+}
+
+#[test]
+fn every_value_of_the_injection_corpus_and_its_parts_pass_the_oracle() {
+    replay("libinjection", 18, |data| {
+        for end in 0..=data.len() {
+            let (start, rest) = data.split_at(end);
+            libinjection::check(start);
+            libinjection::check(rest);
+        }
+    });
 }
 
 #[test]

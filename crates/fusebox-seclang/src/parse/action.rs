@@ -147,7 +147,7 @@ impl AuditMode {
     }
 }
 
-const REFUSED: &[(&str, &str)] = &[
+pub(super) const REFUSED: &[(&str, &str)] = &[
     ("append", "bodies are not rewritten"),
     ("deprecatevar", "use expirevar"),
     ("exec", "no program is run in the middle of a request"),
@@ -185,6 +185,24 @@ const REFUSED: &[(&str, &str)] = &[
     ("setsid", "use initcol:session=.."),
     ("setuid", "use initcol:user=.."),
     ("xmlns", "XML expressions have no namespaces, see XML"),
+];
+
+pub(super) const REFUSED_CTL: &[(&str, &str)] = &[
+    ("debugLogLevel", "there is no debug log to steer"),
+    ("hashEnforcement", "hash injection is not built in"),
+    ("hashEngine", "hash injection is not built in"),
+    (
+        "parseXmlIntoArgs",
+        "XML is looked at as XML:/* and XML://@*",
+    ),
+    (
+        "requestBodyLimit",
+        "one limit holds for all, see SecRequestBodyLimit",
+    ),
+    (
+        "responseBodyLimit",
+        "one limit holds for all, see SecResponseBodyLimit",
+    ),
 ];
 
 impl Action {
@@ -471,13 +489,15 @@ fn ctl(text: &str) -> Result<Ctl, ErrorKind> {
             let (msg, target) = with_target(value)?;
             Ctl::RemoveTargetByMsg(Matcher::new(&msg), target)
         }
-        "debugloglevel" | "hashengine" | "hashenforcement" => {
-            return Err(ErrorKind::Refused {
-                what,
-                why: "there is no debug log and no hash engine to steer",
+        lower => {
+            let refused = REFUSED_CTL
+                .iter()
+                .find(|(known, _)| known.eq_ignore_ascii_case(lower));
+            return Err(match refused {
+                Some((_, why)) => ErrorKind::Refused { what, why },
+                None => bad("ctl", option, "one of the options of the reference"),
             });
         }
-        _ => return Err(bad("ctl", option, "one of the options of the reference")),
     })
 }
 

@@ -18,6 +18,26 @@ mod template;
 mod variable;
 mod words;
 
+/// Every name that a table here knows, by the section of the page that lists it.
+#[cfg(test)]
+pub(crate) fn known_names() -> Vec<(&'static str, Vec<&'static str>)> {
+    let refused = |table: &[(&'static str, &'static str)]| -> Vec<&'static str> {
+        table.iter().map(|(name, _)| *name).collect()
+    };
+    let variables = Variable::ALL.iter().map(|(name, _)| *name);
+    let operators = operator::NAMES.iter().map(|(name, _)| *name);
+    vec![
+        ("Directives", setting::WITHOUT_EFFECT.to_vec()),
+        ("Directives", refused(setting::REFUSED)),
+        ("Variables", variables.collect()),
+        ("Variables", refused(variable::REFUSED)),
+        ("Operators", operators.collect()),
+        ("Operators", refused(operator::REFUSED)),
+        ("Actions", refused(action::REFUSED)),
+        ("Options of ctl", refused(action::REFUSED_CTL)),
+    ]
+}
+
 pub(crate) use action::{
     Action, Allow, AuditMode, Ctl, Disruptive, Processor, SetVar, SetVarValue,
 };

@@ -33,7 +33,7 @@ pub(crate) enum OperatorName {
     Within,
 }
 
-const NAMES: &[(&str, OperatorName)] = &[
+pub(super) const NAMES: &[(&str, OperatorName)] = &[
     ("beginsWith", OperatorName::BeginsWith),
     ("contains", OperatorName::Contains),
     ("containsWord", OperatorName::ContainsWord),
@@ -64,7 +64,7 @@ const NAMES: &[(&str, OperatorName)] = &[
     ("within", OperatorName::Within),
 ];
 
-const REFUSED: &[(&str, &str)] = &[
+pub(super) const REFUSED: &[(&str, &str)] = &[
     ("fuzzyHash", "ssdeep hashes are not built in"),
     ("gsbLookup", "the service behind it is closed"),
     (

@@ -56,7 +56,7 @@ pub(crate) enum Setting {
 }
 
 /// Directives that say where a server keeps its files, or tune what this engine does not have.
-const WITHOUT_EFFECT: &[&str] = &[
+pub(super) const WITHOUT_EFFECT: &[&str] = &[
     "SecAuditLog",
     "SecAuditLog2",
     "SecAuditLogDirMode",
@@ -64,8 +64,9 @@ const WITHOUT_EFFECT: &[&str] = &[
     "SecAuditLogFormat",
     "SecAuditLogStorageDir",
     "SecAuditLogType",
+    // Transformations are always cached.
+    "SecCacheTransformations",
     "SecComponentSignature",
-    "SecConnEngine",
     "SecDataDir",
     "SecDebugLog",
     "SecDebugLogLevel",
@@ -79,15 +80,21 @@ const WITHOUT_EFFECT: &[&str] = &[
     "SecStatusEngine",
     "SecTmpDir",
     "SecTmpSaveUploadedFiles",
-    "SecUnicodeCodePage",
-    "SecUnicodeMapFile",
     "SecUploadDir",
     "SecUploadFileMode",
     "SecUploadKeepFiles",
 ];
 
-const REFUSED: &[(&str, &str)] = &[
+pub(super) const REFUSED: &[(&str, &str)] = &[
     ("SecChrootDir", "a service is not moved by its rules"),
+    (
+        "SecConnReadStateLimit",
+        "connections are the server's; use the bulkhead and rate limit layers",
+    ),
+    (
+        "SecConnWriteStateLimit",
+        "connections are the server's; use the bulkhead and rate limit layers",
+    ),
     ("SecContentInjection", "bodies are not rewritten"),
     (
         "SecDisableBackendCompression",
@@ -98,7 +105,28 @@ const REFUSED: &[(&str, &str)] = &[
         "files of one vendor are not read; give the builder a GeoDatabase",
     ),
     ("SecGsbLookupDb", "the service behind it is closed"),
+    (
+        "SecCookieV0Separator",
+        "cookies are parted by semicolons, as browsers send them",
+    ),
     ("SecHashEngine", "hash injection is not built in"),
+    ("SecHashKey", "hash injection is not built in"),
+    ("SecHashMethodPm", "hash injection is not built in"),
+    ("SecHashMethodRx", "hash injection is not built in"),
+    ("SecHashParam", "hash injection is not built in"),
+    (
+        "SecInterceptOnError",
+        "no rule fails while it runs: what is wrong with it is an error at load",
+    ),
+    ("SecPdfProtect", "bodies are not rewritten"),
+    ("SecPdfProtectMethod", "bodies are not rewritten"),
+    ("SecPdfProtectSecret", "bodies are not rewritten"),
+    ("SecPdfProtectTimeout", "bodies are not rewritten"),
+    ("SecPdfProtectTokenName", "bodies are not rewritten"),
+    (
+        "SecReadStateLimit",
+        "connections are the server's; use the bulkhead and rate limit layers",
+    ),
     (
         "SecHttpBlKey",
         "nobody asks a name server in the middle of a request; give the builder BlockLists and use @rbl",
@@ -106,6 +134,14 @@ const REFUSED: &[(&str, &str)] = &[
     (
         "SecRemoteRules",
         "rules come from files, not from the network",
+    ),
+    (
+        "SecRemoteRulesFailAction",
+        "rules come from files, not from the network",
+    ),
+    (
+        "SecRequestEncoding",
+        "arguments are looked at as bytes, and XML says its encoding itself",
     ),
     (
         "SecRuleInheritance",
@@ -117,6 +153,10 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     ("SecStreamInBodyInspection", "bodies are not rewritten"),
     ("SecStreamOutBodyInspection", "bodies are not rewritten"),
+    (
+        "SecWriteStateLimit",
+        "connections are the server's; use the bulkhead and rate limit layers",
+    ),
 ];
 
 fn bad(what: &str, value: &str, expected: &'static str) -> ErrorKind {
@@ -227,6 +267,28 @@ impl Setting {
             "seccookieformat" => match one()? {
                 "0" => Self::WithoutEffect("SecCookieFormat"),
                 value => return Err(bad(name, value, "0, the format that browsers send")),
+            },
+            "secconnengine" => {
+                if EngineMode::parse(name, one()?)? != EngineMode::Off {
+                    return Err(ErrorKind::Refused {
+                        what: "SecConnEngine".to_owned(),
+                        why: "connections are the server's; use the bulkhead and rate limit layers",
+                    });
+                }
+                Self::WithoutEffect("SecConnEngine")
+            }
+            // The one mapping that urlDecodeUni has built in is that of this code page.
+            "secunicodemapfile" => match arguments {
+                [_] => Self::WithoutEffect("SecUnicodeMapFile"),
+                [_, page] if page == "20127" => Self::WithoutEffect("SecUnicodeMapFile"),
+                _ => {
+                    let page = arguments.get(1).map_or("", String::as_str);
+                    return Err(bad(name, page, "a file and 20127, the code page built in"));
+                }
+            },
+            "secunicodecodepage" => match one()? {
+                "20127" => Self::WithoutEffect("SecUnicodeCodePage"),
+                page => return Err(bad(name, page, "20127, the code page built in")),
             },
             "secxmlexternalentity" => {
                 if switch()? {

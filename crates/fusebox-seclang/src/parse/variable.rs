@@ -12,7 +12,7 @@ macro_rules! variables {
         pub(crate) enum Variable { $($($variant,)*)* }
 
         impl Variable {
-            const ALL: &[(&str, Self)] = &[$($(($name, Self::$variant),)*)*];
+            pub(super) const ALL: &[(&str, Self)] = &[$($(($name, Self::$variant),)*)*];
 
             /// How many there are; the number of each is below it.
             pub(crate) const COUNT: usize = Self::ALL.len();
@@ -125,7 +125,7 @@ variables! {
 }
 
 /// Variables of the reference that need what an engine in a Rust service does not have.
-const REFUSED: &[(&str, &str)] = &[
+pub(super) const REFUSED: &[(&str, &str)] = &[
     ("FILES_TMPNAMES", "uploads are not written to disk"),
     ("FILES_TMP_CONTENT", "uploads are not kept"),
     ("FULL_REQUEST", "the request is not kept a second time"),
@@ -147,6 +147,15 @@ const REFUSED: &[(&str, &str)] = &[
         "OUTBOUND_ERROR_DATA",
         "is an old name, use OUTBOUND_DATA_ERROR",
     ),
+    ("MODSEC_BUILD", "this is not ModSecurity"),
+    (
+        "MSC_PCRE_ERROR",
+        "expressions run in linear time and cannot fail",
+    ),
+    (
+        "MSC_PCRE_LIMITS_EXCEEDED",
+        "expressions run in linear time and have no limits to exceed",
+    ),
     ("MULTIPART_FILENAME", "use FILES"),
     ("MULTIPART_NAME", "use FILES_NAMES"),
     (
@@ -156,7 +165,16 @@ const REFUSED: &[(&str, &str)] = &[
     ("PATH_INFO", "there is no script on disk behind a request"),
     ("PERF_ALL", "is a timer of ModSecurity 2's own phases"),
     ("PERF_COMBINED", "is a timer of ModSecurity 2's own phases"),
+    ("PERF_GC", "is a timer of ModSecurity 2's own phases"),
+    ("PERF_LOGGING", "is a timer of ModSecurity 2's own phases"),
+    ("PERF_PHASE1", "is a timer of ModSecurity 2's own phases"),
+    ("PERF_PHASE2", "is a timer of ModSecurity 2's own phases"),
+    ("PERF_PHASE3", "is a timer of ModSecurity 2's own phases"),
+    ("PERF_PHASE4", "is a timer of ModSecurity 2's own phases"),
+    ("PERF_PHASE5", "is a timer of ModSecurity 2's own phases"),
     ("PERF_RULES", "is a timer of ModSecurity 2's own phases"),
+    ("PERF_SREAD", "is a timer of ModSecurity 2's own phases"),
+    ("PERF_SWRITE", "is a timer of ModSecurity 2's own phases"),
     ("REMOTE_HOST", "needs a name server, use REMOTE_ADDR"),
     (
         "REMOTE_USER",
@@ -168,6 +186,17 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         "SCRIPT_FILENAME",
+        "there is no script on disk behind a request",
+    ),
+    ("SCRIPT_GID", "there is no script on disk behind a request"),
+    (
+        "SCRIPT_GROUPNAME",
+        "there is no script on disk behind a request",
+    ),
+    ("SCRIPT_MODE", "there is no script on disk behind a request"),
+    ("SCRIPT_UID", "there is no script on disk behind a request"),
+    (
+        "SCRIPT_USERNAME",
         "there is no script on disk behind a request",
     ),
     (
@@ -188,6 +217,10 @@ const REFUSED: &[(&str, &str)] = &[
     (
         "USERAGENT_IP",
         "use REMOTE_ADDR, which the caller has already resolved",
+    ),
+    (
+        "WEBSERVER_ERROR_LOG",
+        "the server's log is not read by a request",
     ),
 ];
 
