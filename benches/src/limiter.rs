@@ -32,6 +32,7 @@ use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -204,8 +205,15 @@ fn cases() -> Vec<Case> {
     ]
 }
 
+/// Threads that have drawn a number: each draws its own, from one run of the program to the next the same.
+static THREADS: AtomicU64 = AtomicU64::new(1);
+
 thread_local! {
-    static RANDOM: Cell<u64> = const { Cell::new(0x2545_F491_4F6C_DD1D) };
+    static RANDOM: Cell<u64> = {
+        // The golden ratio: odd, so that no thread begins with the 0 that xorshift never leaves.
+        let thread = THREADS.fetch_add(1, Ordering::Relaxed);
+        Cell::new(thread.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+    };
 }
 
 /// Xorshift (Marsaglia, 2003): random enough for a cache not to guess, and a few instructions.

@@ -404,11 +404,23 @@ fn a_flood_of_keys_neither_grows_the_store_nor_pays_for_a_client() {
     flood(400_000);
 }
 
-/// `cargo test --release -p fusebox-rate-limit --test store -- --ignored`
+/// Bytes of memory that this process uses; none where nobody says.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kilobytes.unwrap_or(0) * 1_024
+}
+
+/// `cargo xtask flood`
 #[test]
 #[ignore = "a hundred million keys: half a minute in release, many minutes without"]
 fn a_flood_of_a_hundred_million_keys_does_neither() {
+    let before = resident();
     flood(100_000_000);
+    // A byte that each key leaves behind would be a hundred million.
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 8 << 20, "{grown} bytes");
 }
 
 #[test]

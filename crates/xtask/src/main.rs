@@ -1,4 +1,4 @@
-//! The commands of this repository, one word each: `cargo xtask test | check | bench | crs`.
+//! The commands of this repository, one word each: `cargo xtask test | check | flood | bench | crs`.
 //!
 //! Every command says what it runs, runs all of it even when a part fails, and ends with one line per step. What it
 //! could not check it names, so that a green run never means more than it says.
@@ -9,6 +9,7 @@ mod command;
 mod counts;
 mod crs;
 mod direction;
+mod flood;
 mod needs;
 mod steps;
 mod test;
@@ -27,6 +28,7 @@ cargo xtask <command>
 
   test                 sets up what the tests need, then runs every test, doc-test and model of the workspace
   check                fmt, clippy, rustdoc, feature combinations, licences and bans, engines alone, directions
+  flood                the tests that are too long for every day, in release: a hundred million clients
   bench [name]         measures the layers against their peers; without a name, all of them
       --rounds <n>     rounds per case (the median of them is the figure)
       --quick          few rounds: a look, not a verdict
@@ -69,6 +71,7 @@ enum Command {
     Help,
     Test,
     Check,
+    Flood,
     Bench(bench::Options),
     Crs(crs::Options),
 }
@@ -83,6 +86,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Help => Ok(ExitCode::SUCCESS),
         Command::Test => test::run(&workspace),
         Command::Check => check::run(&workspace),
+        Command::Flood => flood::run(&workspace),
         Command::Bench(options) => bench::run(&workspace, &options),
         Command::Crs(options) => crs::run(&workspace, &options),
     }
@@ -101,6 +105,7 @@ fn parse(mut parser: Parser) -> Result<Command> {
         "help" => Ok(Command::Help),
         "test" => end_of_line(parser, Command::Test),
         "check" => end_of_line(parser, Command::Check),
+        "flood" => end_of_line(parser, Command::Flood),
         "bench" => Ok(Command::Bench(bench::Options::parse(parser)?)),
         "crs" => Ok(Command::Crs(crs::Options::parse(parser)?)),
         other => bail!("there is no command `{other}`"),
@@ -157,6 +162,7 @@ mod tests {
             &["tset"][..],
             &["test", "--fast"],
             &["check", "fmt"],
+            &["flood", "small"],
             &["bench", "a", "b"],
             &["crs", "fails"],
         ] {

@@ -101,7 +101,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<ExitCode> {
 }
 
 /// Runs tests and adds them up. A run without tests is a failure: a filter or a feature has hidden them all.
-fn count(line: Line, total: &RefCell<Counts>) -> Result<String> {
+pub(crate) fn count(line: Line, total: &RefCell<Counts>) -> Result<String> {
     let mut counts = Counts::default();
     let result = line.run_reading(|line| {
         if let Some(binary) = Counts::from_line(line) {
