@@ -621,6 +621,48 @@ async fn the_dependency_may_ask_for_more_time_up_to_the_cap() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wish_of_long_ago_does_not_lengthen_the_cool_down_of_another_trouble() {
+    let breaker = build(touchy());
+    let asked = |seconds: u64| End {
+        retry_after: Some(Duration::from_secs(seconds)),
+        ..Outcome::Throttled.into()
+    };
+    ends(&breaker, asked(300));
+    // It was heard while what it was about may be in the window, ten seconds, and not after that.
+    advance(11 * SECOND).await;
+    ends(&breaker, Outcome::Failure);
+    let rejection = breaker.try_pass().unwrap_err();
+    assert_eq!(rejection.retry_after(), Some(10 * SECOND));
+    breaker.reset();
+    ends(&breaker, asked(300));
+    advance(9 * SECOND).await;
+    ends(&breaker, Outcome::Failure);
+    let rejection = breaker.try_pass().unwrap_err();
+    assert_eq!(rejection.retry_after(), Some(291 * SECOND));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_was_turned_away_holds_the_next_one_back_as_long_as_it_was_asked_to() {
+    let breaker = build(touchy());
+    trip_and_cool_down(&breaker).await;
+    let (busy, asked) = dependency(|| {
+        let mut response = status(429)();
+        let headers = response.headers_mut();
+        headers.insert("retry-after", http::HeaderValue::from_static("60"));
+        response
+    });
+    call(&breaker, busy, http()).await;
+    assert_eq!(breaker.state(), CircuitState::HalfOpen);
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    advance(59 * SECOND).await;
+    let rejection = breaker.try_pass().unwrap_err();
+    assert_eq!(rejection.retry_after(), Some(SECOND));
+    advance(SECOND).await;
+    ends(&breaker, Outcome::Success);
+    assert_eq!(breaker.state(), CircuitState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pushback_in_the_trailers_is_heard() {
     let breaker = build(touchy());
     let (busy, _) = dependency(|| {

@@ -199,6 +199,10 @@ impl Circuit {
 
     /// A place for a probe.
     fn take_place(&self, state: State, take: Take, now: Timestamp, shell: &impl Shell) -> Door {
+        let held_back = Timestamp::from_nanos(self.hot.held_back.load(Ordering::Acquire));
+        if now < held_back {
+            return shut(now, held_back);
+        }
         let Some(taken) = take(&self.hot.leases, now) else {
             return shut(now, now + SOON);
         };

@@ -17,6 +17,7 @@ use super::{
     ticket::{End, Ticket},
     transition::{Cold, Shell},
     window::{Class, Totals, Window},
+    wish::Wish,
 };
 
 /// A circuit that has not closed in the time of so many cool-downs after its own is one that nobody calls.
@@ -47,6 +48,9 @@ pub(super) struct Hot {
     /// Counts the calls of a ramp, to tell which of them pass.
     pub(super) ramp_tickets: AtomicU64,
     pub(super) leases: Leases,
+    pub(super) wish: Wish,
+    /// Until when a half-open circuit makes no probe, because one was turned away with a wish.
+    pub(super) held_back: AtomicU64,
     pub(super) cold: Mutex<Cold>,
 }
 
@@ -72,6 +76,8 @@ impl Circuit {
                 row: Tally::new(),
                 ramp_tickets: AtomicU64::new(0),
                 leases: Leases::new(settings.probes, settings.probe_deadline),
+                wish: Wish::up_to(settings.longest_retry_after),
+                held_back: AtomicU64::new(0),
                 cold: Mutex::new(Cold::default()),
             },
             settings: tunable,

@@ -25,6 +25,14 @@ pub enum CoolDown {
 }
 
 impl CoolDown {
+    /// The length of the first, in nanoseconds.
+    pub(super) fn first(self) -> u64 {
+        match self {
+            Self::Fixed(length) => nanos(length),
+            Self::Exponential { first, .. } => nanos(first),
+        }
+    }
+
     /// The longest there is, in nanoseconds.
     pub(super) fn longest(self) -> u64 {
         match self {

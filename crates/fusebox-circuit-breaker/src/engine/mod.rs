@@ -24,6 +24,7 @@ mod ticket;
 mod transition;
 mod wheel;
 mod window;
+mod wish;
 
 pub use admission::Reserved;
 pub use circuit::Circuit;

@@ -50,7 +50,9 @@ struct Model {
     ramp_since: Option<u64>,
     until: u64,
     attempts: u32,
-    asked: Option<u64>,
+    /// When the dependency asked to be left alone, and until when.
+    asked: Option<(u64, u64)>,
+    held_back: u64,
     ramp_tickets: u64,
     /// Of this generation: when it ended, and what it was.
     ended: Vec<(u64, Kind)>,
@@ -91,6 +93,7 @@ impl Model {
             until: 0,
             attempts: 0,
             asked: None,
+            held_back: 0,
             ramp_tickets: 0,
             ended: Vec::new(),
             flying: Vec::new(),
@@ -109,6 +112,8 @@ impl Model {
         self.ended.clear();
         self.ramp_since = None;
         self.probed = (0, 0);
+        self.asked = None;
+        self.held_back = 0;
     }
 
     fn open(&mut self, now: u64) {
@@ -117,8 +122,21 @@ impl Model {
             .cool_down
             .length(self.attempts, self.dice.draw());
         self.attempts += 1;
-        self.until = (now + length).max(self.asked.take().unwrap_or(0));
+        self.until = (now + length).max(self.wish(now).unwrap_or(0));
         self.enter(CircuitState::Open);
+    }
+
+    /// Until when the dependency wants to be left alone, if that was not long ago.
+    fn wish(&self, now: u64) -> Option<u64> {
+        let fresh = match self.settings.window {
+            WindowSettings::Time { bucket } => 16 * bucket,
+            WindowSettings::Count { .. } => match self.settings.cool_down {
+                CoolDown::Fixed(length) => nanos(length),
+                CoolDown::Exponential { first, .. } => nanos(first),
+            },
+        };
+        let (heard, until) = self.asked?;
+        (now - heard <= fresh).then_some(until)
     }
 
     fn hanging(&self, now: u64) -> usize {
@@ -136,12 +154,12 @@ impl Model {
     fn admit(&mut self, now: u64) -> Option<usize> {
         if self.state == CircuitState::Open && now >= self.until {
             self.enter(CircuitState::HalfOpen);
-            self.asked = None;
         }
         let (mut judged, mut probe) = (false, false);
         match self.state {
             CircuitState::Disabled => {}
             CircuitState::Open | CircuitState::ForcedOpen => return None,
+            CircuitState::HalfOpen if now < self.held_back => return None,
             CircuitState::HalfOpen => {
                 let free = |place: &(u64, Option<usize>)| place.1.is_none() || place.0 <= now;
                 let at = self.places.iter().position(free)?;
@@ -247,7 +265,12 @@ impl Model {
             (end.retry_after, end.outcome, end.local)
         {
             let until = now + nanos(wish.min(self.settings.longest_retry_after));
-            self.asked = self.asked.max(Some(until));
+            if self.wish(now).is_none_or(|before| before < until) {
+                self.asked = Some((now, until));
+            }
+            if call.probe {
+                self.held_back = self.held_back.max(until);
+            }
         }
         let ran = if call.timed { now - call.began } else { 0 };
         let Some(kind) = self.kind(end, ran) else {
@@ -288,7 +311,6 @@ impl Model {
             Some(false) => self.open(now),
             Some(true) => {
                 self.enter(CircuitState::Closed);
-                self.asked = None;
                 match self.settings.ramp {
                     Some(_) => self.ramp_since = Some(now),
                     None => self.attempts = 0,
@@ -359,7 +381,6 @@ impl Model {
     fn by_hand(&mut self, state: CircuitState) {
         self.enter(state);
         self.attempts = 0;
-        self.asked = None;
     }
 }
 

@@ -5,6 +5,7 @@ use fusebox_core::Outcome;
 
 use super::{
     cool_down::CoolDown,
+    wheel::BUCKETS,
     window::{Class, Totals},
 };
 
@@ -207,6 +208,15 @@ impl Settings {
         match self.slow {
             Some(slow) if ran >= slow.at_least => Some(class.and(Class::SLOW)),
             _ => Some(class),
+        }
+    }
+
+    /// For how many nanoseconds a wish to be left alone says something about what happens now: as long as the calls that
+    /// brought it may be in the window. A window of calls knows no time: then for one cool-down.
+    pub(super) fn wishes_are_fresh_for(&self) -> u64 {
+        match self.window {
+            WindowSettings::Time { bucket } => bucket.saturating_mul(BUCKETS.into()),
+            WindowSettings::Count { .. } => self.cool_down.first(),
         }
     }
 

@@ -157,17 +157,8 @@ impl Tally {
     #[cold]
     #[inline(never)]
     pub(super) fn set(&self, tag: u32, count: u32) {
-        let seen = self.0.load(Ordering::Relaxed);
-        let (of, now) = unpack(seen);
-        if now == 0 || !newer(of, tag) {
-            // Whoever changed it meanwhile knew better.
-            let _ = self.0.compare_exchange(
-                seen,
-                pack(tag, count),
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            );
-        }
+        // Not once only: whoever comes between has not said the same.
+        let _before = self.swap(tag, count);
     }
 
     /// Whether anything is counted, whatever the tag.

@@ -41,8 +41,6 @@ pub struct Transition {
 pub(super) struct Cold {
     /// How many times in a row it was opened without having closed for good.
     attempts: u32,
-    /// Until when the dependency asked to be left alone, and which generation heard it.
-    asked: Option<(u32, Timestamp)>,
     /// Probes of this half-open generation that succeeded, and that failed.
     succeeded: u32,
     failed: u32,
@@ -60,7 +58,7 @@ impl Circuit {
         if !closed || !before.same_generation(judged_in) {
             return;
         }
-        let until = self.opens_until(&cold, before, now, shell);
+        let until = self.opens_until(&cold, now, shell);
         if self.holds_place(&mut cold, now, until) {
             self.open(cold, before, until, shell);
         }
@@ -109,7 +107,7 @@ impl Circuit {
         match back {
             Some(true) => self.close(cold, state, now, shell),
             Some(false) => {
-                let until = self.opens_until(&cold, state, now, shell);
+                let until = self.opens_until(&cold, now, shell);
                 if self.holds_place(&mut cold, now, until) {
                     self.open(cold, state, until, shell);
                 } else {
@@ -128,14 +126,19 @@ impl Circuit {
         else {
             return;
         };
-        let state = ticket.state();
-        let longest = self.settings.with(|settings| settings.longest_retry_after);
-        let until = now + wish.min(longest);
-        let mut cold = lock(&self.hot.cold);
-        cold.asked = match cold.asked {
-            Some((of, before)) if of == state.generation() => Some((of, before.max(until))),
-            _ => Some((state.generation(), until)),
-        };
+        let (longest, fresh) = self.settings.with(|settings| {
+            (
+                settings.longest_retry_after,
+                settings.wishes_are_fresh_for(),
+            )
+        });
+        let wish = wish.min(longest);
+        self.hot.wish.hear(wish, now, fresh);
+        if ticket.is_probe() {
+            // Should the circuit stay half-open: the next probe would be as unwelcome.
+            let until = (now + wish).as_nanos();
+            self.hot.held_back.fetch_max(until, Ordering::AcqRel);
+        }
     }
 
     /// The ramp is over: back for good.
@@ -173,22 +176,14 @@ impl Circuit {
     }
 
     /// Until when it would be open.
-    fn opens_until(
-        &self,
-        cold: &Cold,
-        before: State,
-        now: Timestamp,
-        shell: &impl Shell,
-    ) -> Timestamp {
-        let cool_down = self.settings.with(|settings| settings.cool_down);
+    fn opens_until(&self, cold: &Cold, now: Timestamp, shell: &impl Shell) -> Timestamp {
+        let (cool_down, fresh) = self
+            .settings
+            .with(|settings| (settings.cool_down, settings.wishes_are_fresh_for()));
         let length = cool_down.length(cold.attempts, shell.draw());
-        let mut until = now + Duration::from_nanos(length);
-        if let Some((of, wish)) = cold.asked
-            && of == before.generation()
-        {
-            until = until.max(wish);
-        }
-        until
+        let until = now + Duration::from_nanos(length);
+        let wish = self.hot.wish.until(now, fresh);
+        wish.map_or(until, |wish| wish.max(until))
     }
 
     fn open(
@@ -225,6 +220,11 @@ impl Circuit {
 
     /// The one place where the state is written: with the lock held, so that a store is enough.
     fn enter(&self, cold: MutexGuard<'_, Cold>, before: State, after: State, shell: &impl Shell) {
+        if !before.same_generation(after) {
+            // What is heard from now on is about what happens from now on.
+            self.hot.wish.forget();
+            self.hot.held_back.store(0, Ordering::Release);
+        }
         self.state.store(after.word(), Ordering::Release);
         drop(cold);
         let (from, to) = (before.public(), after.public());
