@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use fusebox_circuit_breaker::engine::{
-    Circuit, Closing, CoolDown, CountsAs, Settings, Share, Shell, Ticket, Transition, Verdict,
-    WindowSettings,
+    Circuit, Closing, CoolDown, CountsAs, End, Hanging, Quorum, Reserved, Settings, Share, Shell,
+    Ticket, Transition, Verdict, WindowSettings,
 };
 use fusebox_core::{CircuitState, Outcome, Timestamp};
 use loom::{
@@ -95,6 +95,16 @@ impl Scene {
         if outcome != Outcome::Success || !circuit.end_well(shard, &ticket, || now) {
             circuit.end(shard, &mut ticket, outcome.into(), now, &self.told);
         }
+    }
+
+    /// The end of a call that the dependency has turned away.
+    fn end_throttled(&self, (shard, mut ticket): (usize, Ticket), wish: u64, now: u64) {
+        let end = End {
+            retry_after: Some(Duration::from_nanos(wish)),
+            ..Outcome::Throttled.into()
+        };
+        let (shard, now) = (self.circuit.shard(shard), Timestamp::from_nanos(now));
+        self.circuit.end(shard, &mut ticket, end, now, &self.told);
     }
 
     fn state(&self) -> CircuitState {
@@ -331,5 +341,203 @@ fn a_place_is_never_held_twice() {
         probe(&scene, &now, 0);
         other.join().unwrap();
         assert_eq!(scene.circuit.probes(Timestamp::from_nanos(103)), 0);
+    });
+}
+
+#[test]
+fn two_failures_on_either_side_of_a_buckets_end_trip_exactly_once() {
+    explore(|| {
+        let scene = Scene::new(settings(TIME));
+        let other = {
+            let scene = scene.clone();
+            let ticket = scene.admit(1, 0).unwrap();
+            thread::spawn(move || scene.end(ticket, Outcome::Failure, 1_000))
+        };
+        let ticket = scene.admit(0, 0).unwrap();
+        scene.end(ticket, Outcome::Failure, 999);
+        other.join().unwrap();
+        assert_eq!(scene.state(), CircuitState::Open);
+        assert_eq!(scene.told.opened.load(Ordering::SeqCst), 1);
+    });
+}
+
+#[test]
+fn a_success_beside_a_failure_ends_the_row_before_or_after_it() {
+    explore(|| {
+        let mut settings = settings(TIME);
+        (settings.failures, settings.consecutive) = (None, Some(3));
+        let scene = Scene::new(settings);
+        let ticket = scene.admit(0, 0).unwrap();
+        scene.end(ticket, Outcome::Failure, 0);
+        let other = {
+            let scene = scene.clone();
+            let ticket = scene.admit(1, 0).unwrap();
+            thread::spawn(move || scene.end(ticket, Outcome::Failure, 1))
+        };
+        let ticket = scene.admit(0, 0).unwrap();
+        scene.end(ticket, Outcome::Success, 1);
+        other.join().unwrap();
+        let in_a_row = scene.circuit.in_a_row();
+        assert!(in_a_row <= 1, "{in_a_row} with a success among them");
+    });
+}
+
+/// Opens when two calls hang for forty, which is seen in quarters of ten.
+fn hanging() -> Settings {
+    Settings {
+        failures: None,
+        hanging: Some(Hanging {
+            calls: 2,
+            longer_than: 40,
+        }),
+        ..settings(TIME)
+    }
+}
+
+/// A call of a circuit that times its calls.
+fn take_off(scene: &Scene, shard: usize, now: u64) -> Option<(usize, Ticket)> {
+    let circuit = &scene.circuit;
+    let now = Timestamp::from_nanos(now);
+    match circuit.admit(circuit.shard(shard), now, &scene.told) {
+        Verdict::Admitted(ticket) => Some((shard, ticket)),
+        Verdict::Refused(_) => None,
+    }
+}
+
+#[test]
+fn a_call_that_ends_while_somebody_looks_for_hanging_ones_is_taken_off_once() {
+    explore(|| {
+        let scene = Scene::new(hanging());
+        let hung = take_off(&scene, 0, 0).unwrap();
+        let other = {
+            let scene = scene.clone();
+            thread::spawn(move || scene.end(hung, Outcome::Success, 60))
+        };
+        // One alone never opens it.
+        let next = take_off(&scene, 0, 60).unwrap();
+        other.join().unwrap();
+        assert_eq!(scene.circuit.hanging(), 0);
+        scene.end(next, Outcome::Success, 61);
+        assert_eq!(scene.circuit.hanging(), 0);
+        assert_eq!(scene.state(), CircuitState::Closed);
+    });
+}
+
+#[test]
+fn two_calls_that_hang_open_it_whoever_looks() {
+    explore(|| {
+        let scene = Scene::new(hanging());
+        let _hung = [take_off(&scene, 0, 0), take_off(&scene, 1, 0)];
+        let other = {
+            let scene = scene.clone();
+            // Into the place of the first, eight quarters later.
+            thread::spawn(move || take_off(&scene, 0, 80).is_some())
+        };
+        let mine = take_off(&scene, 1, 80).is_some();
+        let theirs = other.join().unwrap();
+        // Both may have looked before the other was done; but whoever comes next sees it.
+        let next = take_off(&scene, 0, 81).is_some();
+        assert!(!next, "mine {mine}, theirs {theirs}");
+        assert_eq!(scene.told.opened.load(Ordering::SeqCst), 1);
+    });
+}
+
+#[test]
+fn of_two_circuits_that_trip_at_once_the_guard_lets_one() {
+    explore(|| {
+        let mut settings = settings(TIME);
+        settings.minimum_calls = 1;
+        let quorum = std::sync::Arc::new(Quorum::new(50));
+        let member = || {
+            Arc::new(Scene {
+                circuit: Circuit::new(settings, 1, Some(quorum.clone())),
+                told: Told::default(),
+            })
+        };
+        let (mine, theirs) = (member(), member());
+        let other = {
+            let theirs = theirs.clone();
+            let ticket = theirs.admit(0, 0).unwrap();
+            thread::spawn(move || theirs.end(ticket, Outcome::Failure, 1))
+        };
+        let ticket = mine.admit(0, 0).unwrap();
+        mine.end(ticket, Outcome::Failure, 1);
+        other.join().unwrap();
+        let open = [&mine, &theirs].map(|scene| scene.state() == CircuitState::Open);
+        assert_ne!(open[0], open[1]);
+        assert_eq!(quorum.denied(), 1);
+    });
+}
+
+#[test]
+fn an_answer_at_the_deadline_of_a_probe_counts_or_comes_too_late() {
+    explore(|| {
+        let scene = Scene::new(settings(TIME));
+        scene.trip();
+        let (shard, mut ticket) = scene.admit(0, 101).unwrap();
+        let other = {
+            let scene = scene.clone();
+            thread::spawn(move || {
+                let circuit = &scene.circuit;
+                circuit.answered_well(circuit.shard(shard), &mut ticket);
+                scene.end((shard, ticket), Outcome::Failure, 202);
+            })
+        };
+        // Its deadline was 201.
+        let successor = scene.admit(1, 201);
+        other.join().unwrap();
+        if let Some(successor) = successor {
+            scene.end(successor, Outcome::Success, 203);
+        }
+        let (opened, closed) = (&scene.told.opened, &scene.told.closed);
+        match scene.state() {
+            // The place was taken from it: answered, that was its success; or else its failure came too late.
+            CircuitState::Closed => assert_eq!(closed.load(Ordering::SeqCst), 1),
+            // It was faster than its successor.
+            CircuitState::Open => assert_eq!(opened.load(Ordering::SeqCst), 2),
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+#[test]
+fn a_place_that_was_reserved_begins_or_is_taken_away_never_both() {
+    explore(|| {
+        let scene = Scene::new(settings(TIME));
+        scene.trip();
+        let at = Timestamp::from_nanos;
+        let Reserved::Probe(mut waiting) = scene.circuit.reserve(at(101), &scene.told) else {
+            panic!("there is a place");
+        };
+        let other = {
+            let scene = scene.clone();
+            thread::spawn(move || scene.circuit.begins(&mut waiting, at(201)))
+        };
+        let taken = scene.admit(1, 201).is_some();
+        let begun = other.join().unwrap();
+        assert_ne!(begun, taken);
+        assert_eq!(scene.circuit.probes(at(202)), 1);
+    });
+}
+
+#[test]
+fn of_two_wishes_at_once_the_longer_one_counts() {
+    explore(|| {
+        let mut settings = settings(TIME);
+        settings.longest_retry_after = Duration::from_nanos(1_000);
+        settings.minimum_calls = 1;
+        let scene = Scene::new(settings);
+        let other = {
+            let scene = scene.clone();
+            let ticket = scene.admit(1, 0).unwrap();
+            thread::spawn(move || scene.end_throttled(ticket, 900, 1))
+        };
+        let ticket = scene.admit(0, 0).unwrap();
+        scene.end_throttled(ticket, 500, 2);
+        other.join().unwrap();
+        let ticket = scene.admit(0, 0).unwrap();
+        scene.end(ticket, Outcome::Failure, 3);
+        let left = scene.circuit.opens_for(Timestamp::from_nanos(3));
+        assert_eq!(left, Some(Duration::from_nanos(898)));
     });
 }

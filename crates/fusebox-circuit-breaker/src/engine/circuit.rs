@@ -240,7 +240,7 @@ impl Circuit {
         let too_bad = self.settings.with(|settings| {
             let row = || self.hot.row.get(generation);
             settings.consecutive.is_some_and(|most| row() >= most)
-                || settings.too_bad(self.window.totals(state, now))
+                || settings.too_bad(self.window.totals_with_others(state, now))
         });
         if too_bad {
             self.trip(state, now, shell);

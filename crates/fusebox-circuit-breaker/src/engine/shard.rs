@@ -63,15 +63,15 @@ impl Shard {
     #[cold]
     pub(super) fn add_bad(&self, number: u32, class: Class) {
         if class.cancelled() {
-            self.cancelled.add(number);
+            self.cancelled.add_surely(number);
             return;
         }
-        self.calls.add(number);
+        self.calls.add_surely(number);
         if class.failed() {
-            self.failed.add(number);
+            self.failed.add_surely(number);
         }
         if class.slow() {
-            self.slow.add(number);
+            self.slow.add_surely(number);
         }
     }
 }

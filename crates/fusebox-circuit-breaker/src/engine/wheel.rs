@@ -1,3 +1,5 @@
+use fusebox_core::sync::{Ordering, fence};
+
 use super::tally::{Tally, newer};
 
 /// How many buckets of time a window has.
@@ -34,6 +36,24 @@ impl Wheel {
         self.of(number).add(number);
     }
 
+    /// As [`add`](Self::add), for what must not be missing from the sum of those who are in a later bucket already. (A
+    /// good call may be, until the next bucket begins.)
+    #[cold]
+    pub(super) fn add_surely(&self, number: u32) {
+        self.add(number);
+        // With the one in `sum_before`: whoever sums up sees this, or is seen here.
+        fence(Ordering::SeqCst);
+        let (later, _) = self.before.read();
+        if newer(later, number) {
+            self.sum_before(later);
+        }
+    }
+
+    /// Whether anything is counted in that bucket.
+    pub(super) fn counts_in(&self, number: u32) -> bool {
+        self.of(number).get(number) != 0
+    }
+
     /// How many in the window that ends with the bucket `number`.
     pub(super) fn sum(&self, number: u32) -> u32 {
         let now = self.of(number).get(number);
@@ -46,17 +66,36 @@ impl Wheel {
         now.saturating_add(before)
     }
 
+    /// As [`sum`](Self::sum), without what is kept of it.
+    #[cold]
+    pub(super) fn sum_anew(&self, number: u32) -> u32 {
+        let now = self.of(number).get(number);
+        now.saturating_add(self.add_up(number))
+    }
+
     /// Sums up the buckets before `number`, once per bucket.
     #[cold]
     fn sum_before(&self, number: u32) -> u32 {
+        let mut sum = self.add_up(number);
+        loop {
+            self.before.set(number, sum);
+            fence(Ordering::SeqCst);
+            // Ends: somebody has added to a bucket that is over, and only who was on the way then does.
+            let again = self.add_up(number);
+            if again == sum {
+                return sum;
+            }
+            sum = again;
+        }
+    }
+
+    fn add_up(&self, number: u32) -> u32 {
         let oldest = number.wrapping_sub(BUCKETS - 1);
-        let sum = self.buckets.iter().fold(0_u32, |sum, bucket| {
+        self.buckets.iter().fold(0_u32, |sum, bucket| {
             let (of, count) = bucket.read();
             let within = of == oldest || (newer(of, oldest) && newer(number, of));
             sum.saturating_add(if within { count } else { 0 })
-        });
-        self.before.set(number, sum);
-        sum
+        })
     }
 }
 
@@ -75,6 +114,15 @@ mod tests {
         for (passed, left) in (1..=BUCKETS).zip((0..BUCKETS).rev()) {
             assert_eq!(wheel.sum(99 + BUCKETS + passed), 2 * left);
         }
+    }
+
+    #[test]
+    fn what_comes_late_for_its_bucket_is_in_the_sum_of_the_next() {
+        let wheel = Wheel::default();
+        wheel.add(7);
+        assert_eq!(wheel.sum(8), 1);
+        wheel.add_surely(7);
+        assert_eq!(wheel.sum(8), 2);
     }
 
     #[test]

@@ -2,7 +2,13 @@ use std::sync::Arc;
 
 use fusebox_core::Timestamp;
 
-use super::{ring::Ring, settings::WindowSettings, shard::Shard, state::State, wheel::BUCKETS};
+use super::{
+    ring::Ring,
+    settings::WindowSettings,
+    shard::Shard,
+    state::State,
+    wheel::{BUCKETS, Wheel},
+};
 
 /// What a call that is over counts as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,18 +128,43 @@ impl Window {
         }
     }
 
+    /// As [`totals`](Self::totals), for who has just added what was not good. Somebody else may have done so at the same
+    /// moment in the next bucket already, and have missed this one.
+    pub(super) fn totals_with_others(&self, state: State, now: Timestamp) -> Totals {
+        let Kind::Time(buckets) = &self.kind else {
+            return self.totals(state, now);
+        };
+        let number = buckets.number(state, now);
+        let next = number.wrapping_add(1);
+        let others = |shard: &Arc<Shard>| {
+            let wheels = [&shard.failed, &shard.slow, &shard.cancelled];
+            wheels.into_iter().any(|wheel| wheel.counts_in(next))
+        };
+        let others = self.shards.iter().any(others);
+        if others {
+            // Not what somebody has summed up and may be about to correct.
+            self.totals_by(|wheel| wheel.sum_anew(next))
+        } else {
+            self.totals_by(|wheel| wheel.sum(number))
+        }
+    }
+
+    fn totals_by(&self, sum_of: impl Fn(&Wheel) -> u32) -> Totals {
+        let shards = self.shards.iter();
+        shards.fold(Totals::default(), |sum, shard| Totals {
+            calls: sum.calls.saturating_add(sum_of(&shard.calls)),
+            failed: sum.failed.saturating_add(sum_of(&shard.failed)),
+            slow: sum.slow.saturating_add(sum_of(&shard.slow)),
+            cancelled: sum.cancelled.saturating_add(sum_of(&shard.cancelled)),
+        })
+    }
+
     /// What the generation of that state has done lately.
     pub(super) fn totals(&self, state: State, now: Timestamp) -> Totals {
         match &self.kind {
             Kind::Time(buckets) => {
                 let number = buckets.number(state, now);
-                let shards = self.shards.iter();
-                shards.fold(Totals::default(), |sum, shard| Totals {
-                    calls: sum.calls.saturating_add(shard.calls.sum(number)),
-                    failed: sum.failed.saturating_add(shard.failed.sum(number)),
-                    slow: sum.slow.saturating_add(shard.slow.sum(number)),
-                    cancelled: sum.cancelled.saturating_add(shard.cancelled.sum(number)),
-                })
+                self.totals_by(|wheel| wheel.sum(number))
             }
             Kind::Count(ring) => ring.totals(&self.shards, state.generation()),
         }
