@@ -32,6 +32,8 @@ pub enum Value {
     Text(String),
     /// More values, each with its name.
     Map(Vec<(&'static str, Value)>),
+    /// [`Count`](Self::Count)s whose names are known only when it runs: rules by their numbers.
+    Counts(Vec<(String, u64)>),
 }
 
 impl Snapshot {
@@ -91,6 +93,9 @@ mod serialize {
                 Self::Map(values) => {
                     serializer.collect_map(values.iter().map(|(name, value)| (name, value)))
                 }
+                Self::Counts(counts) => {
+                    serializer.collect_map(counts.iter().map(|(name, count)| (name, count)))
+                }
             }
         }
     }
@@ -107,10 +112,11 @@ mod tests {
             .with(
                 "latency",
                 Value::Map(vec![("p99", Value::Time(Duration::from_millis(250)))]),
-            );
+            )
+            .with("hits", Value::Counts(vec![("942100".to_owned(), 7)]));
         assert_eq!(
             serde_json::to_string(&snapshot).unwrap(),
-            r#"{"layer":"bulkhead","name":"payments","mode":"shadow","slots":20,"latency":{"p99":0.25}}"#
+            r#"{"layer":"bulkhead","name":"payments","mode":"shadow","slots":20,"latency":{"p99":0.25},"hits":{"942100":7}}"#
         );
     }
 }

@@ -33,7 +33,7 @@ pub(crate) struct Stop {
     pub(crate) kind: RejectionKind,
     /// Whether the rules want to see no more of this connection (`drop`).
     pub(crate) closes: bool,
-    rule_id: u32,
+    pub(crate) rule_id: u32,
     phase: u8,
 }
 
@@ -364,6 +364,7 @@ impl Exam {
             request_id: &request_id,
             decision: decided.map(|(stop, enforced)| Decision {
                 rule_id: stop.rule_id,
+                kind: stop.kind,
                 phase: stop.phase,
                 status: stop.status,
                 enforced,
@@ -381,6 +382,21 @@ impl Exam {
 }
 
 fn trace(incident: &Incident<'_>) {
+    // A rule that decided is among the findings, and tells of itself.
+    if let Some(decision) = incident.decision
+        && decision.rule_id == 0
+    {
+        tracing::debug!(
+            target: "fusebox::waf",
+            policy = %incident.policy,
+            request_id = incident.request_id,
+            status = decision.status.as_u16(),
+            phase = decision.phase,
+            enforced = decision.enforced,
+            score = incident.score,
+            "{}", decision.kind.explanation()
+        );
+    }
     for finding in incident.findings {
         tracing::debug!(
             target: "fusebox::waf",
@@ -432,9 +448,22 @@ fn show_head<B>(tx: &mut Transaction, shared: &Shared, request: &Request<B>) -> 
         let authority = authority.as_str();
         let host = authority.rsplit('@').next().unwrap_or(authority).as_bytes();
         let given = headers.get(HOST).map(HeaderValue::as_bytes);
+        // The port that the scheme has anyhow may be written or not (RFC 9110, section 4.2.3).
+        let default: &[u8] = match uri.scheme_str() {
+            Some("http" | "ws") => b":80",
+            Some("https" | "wss") => b":443",
+            _ => b"",
+        };
+        let bare = |host: &'_ [u8]| host.strip_suffix(default).map_or(host.len(), <[u8]>::len);
         // What HTTP/2 calls `:authority` (RFC 9113, section 8.3.1), and HTTP/1 writes into the target, takes the place of Host. If
         // there is one all the same and it names another, there are two.
-        if given.is_none_or(|given| !given.eq_ignore_ascii_case(host)) {
+        let is_same = |given: &[u8]| {
+            let (given, host) = (given.get(..bare(given)), host.get(..bare(host)));
+            given
+                .zip(host)
+                .is_some_and(|(given, host)| given.eq_ignore_ascii_case(host))
+        };
+        if !given.is_some_and(is_same) {
             tx.request_header(b"host", host);
         }
     }

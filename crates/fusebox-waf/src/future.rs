@@ -190,7 +190,7 @@ impl How {
         let respond = self
             .custom
             .as_ref()
-            .and_then(|custom| custom.respond.as_deref());
+            .and_then(|custom| custom.respond.as_ref());
         refusal::response(refused, self, respond).map(ResponseBody::refusal)
     }
 }

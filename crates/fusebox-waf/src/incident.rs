@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
-use fusebox_core::Name;
+use fusebox_core::{Name, RejectionKind};
 use http::{Request, StatusCode};
 
 /// Hears of every request on which a rule matched that is to be logged, once, when it is decided about.
 ///
-/// It is called on the request's own path: be quick, do not block. An audit log hands the incident to a thread of its own.
+/// It is called on the request's own path: be quick, do not block. [`AuditLog`](crate::AuditLog) hands its lines to a thread of its own.
 pub trait OnIncident: Send + Sync {
     /// One request.
     fn on_incident(&self, incident: &Incident<'_>);
@@ -61,9 +61,12 @@ impl Asked {
 
 /// What was decided about a request or its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Decision {
     /// The rule that decided it; 0 for a limit.
     pub rule_id: u32,
+    /// What kind of refusal it is.
+    pub kind: RejectionKind,
     /// The phase in which it was decided, 1 to 4.
     pub phase: u8,
     /// The status of the refusal.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use fusebox_http::{Classify, Respond};
 use tower_layer::Layer;
 
-use crate::{ConfigError, Ruleset, Waf};
+use crate::refusal::Own;
+use crate::{ConfigError, RespondToRefusal, Ruleset, Waf};
 
 /// Inspects HTTP requests, and responses if asked for, by the rules of a [`Ruleset`].
 ///
@@ -52,7 +53,7 @@ pub struct WafLayer {
 /// What a user has set otherwise than usual; usually nothing.
 #[derive(Clone, Default)]
 pub(crate) struct Custom {
-    pub(crate) respond: Option<Arc<dyn Respond>>,
+    pub(crate) respond: Option<Own>,
     pub(crate) classify: Option<Arc<dyn Classify>>,
 }
 
@@ -92,7 +93,15 @@ impl WafLayer {
     /// Answers refusals with responses of one's own, unless set a problem document (RFC 9457) with the id of the request.
     #[must_use]
     pub fn respond(mut self, respond: Arc<dyn Respond>) -> Self {
-        self.custom().respond = Some(respond);
+        self.custom().respond = Some(Own::Any(respond));
+        self
+    }
+
+    /// The same, by somebody who is told the id of the request, the rule's status and where it redirects to. Takes the place of
+    /// [`respond`](Self::respond).
+    #[must_use]
+    pub fn respond_to_refusal(mut self, respond: Arc<dyn RespondToRefusal>) -> Self {
+        self.custom().respond = Some(Own::Firewall(respond));
         self
     }
 

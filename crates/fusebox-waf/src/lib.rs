@@ -156,5 +156,6 @@ pub use fusebox_seclang as seclang;
 pub use incident::{Asked, Decision, Finding, Incident, OnIncident};
 pub use inspected::InspectedBody;
 pub use layer::WafLayer;
+pub use refusal::{Refusal, RespondToRefusal};
 pub use ruleset::{CompiledRules, Ruleset};
 pub use service::Waf;

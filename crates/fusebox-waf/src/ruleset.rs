@@ -231,7 +231,7 @@ impl Live for Shared {
         hits.sort_unstable_by_key(|(count, id)| (std::cmp::Reverse(*count), *id));
         let hits: Vec<_> = hits
             .iter()
-            .map(|(count, id)| format!("{id}: {count}"))
+            .map(|(count, id)| (id.to_string(), *count))
             .collect();
         let mut snapshot = Snapshot::new(
             self.layer(),
@@ -243,7 +243,7 @@ impl Live for Shared {
             Value::Gauge(self.in_force.load().rules.rules() as u64),
         )
         .with("swaps", Value::Count(self.swaps.load(Ordering::Relaxed)))
-        .with("hits", Value::Text(hits.join("; ")));
+        .with("hits", Value::Counts(hits));
         for (name, value) in self.reporter.stats(self.clock.now()).fields() {
             snapshot = snapshot.with(name, value);
         }

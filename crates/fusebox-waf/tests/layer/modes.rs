@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use fusebox_core::{Mode, RejectionKind, Verdict};
+use fusebox_core::{Mode, RejectionKind, Value, Verdict};
 use fusebox_testkit::{MockBody, Recorder};
 use fusebox_waf::{Compressed, OverLimit};
 use http::{HeaderValue, Response};
@@ -31,6 +31,8 @@ async fn shadow_lets_through_and_tells_apart() {
     let stats = rules.stats();
     assert_eq!((stats.detected(), stats.refused()), (2, 1));
     assert_eq!(rules.hits(), [(2, 2)]);
+    let counts = Value::Counts(vec![("2".to_owned(), 2)]);
+    assert_eq!(rules.snapshot().get("hits"), Some(&counts));
 }
 
 #[tokio::test]

@@ -3,9 +3,10 @@
 use std::pin::pin;
 use std::task::{Context, Waker};
 
+use bytes::Bytes;
 use fusebox_core::RejectionKind;
 use fusebox_testkit::{MockBody, MockFrame};
-use fusebox_waf::OverLimit;
+use fusebox_waf::{OverLimit, Refusal};
 use http::Request;
 use http_body_util::BodyExt;
 use tower::{Layer, ServiceExt};
@@ -149,8 +150,49 @@ async fn a_host_that_is_not_the_one_of_the_target_is_a_second_one() {
         200
     );
     assert_eq!(status("/", Some("shop.example")).await, 200);
+    for (uri, host, expected) in [
+        ("https://shop.example:443/", "shop.example", 200),
+        ("https://shop.example/", "Shop.example:443", 200),
+        ("http://shop.example:80/", "shop.example", 200),
+        ("http://shop.example:443/", "shop.example", 421),
+        ("https://shop.example:8443/", "shop.example", 421),
+    ] {
+        assert_eq!(status(uri, Some(host)).await, expected, "{uri} {host}");
+    }
     assert_eq!(
         status("https://shop.example/", Some("admin.example")).await,
         421
     );
+}
+
+#[tokio::test]
+async fn a_response_of_ones_own_is_told_what_the_rule_says_and_is_marked() {
+    let page = |refusal: &Refusal<'_>| {
+        let location = refusal.location.map(|place| place.to_str().unwrap());
+        let text = format!(
+            "{} {} {} {}",
+            refusal.request_id,
+            refusal.status.as_u16(),
+            refusal.rule_id,
+            location.unwrap_or("-")
+        );
+        Response::new(Bytes::from(text))
+    };
+    let layer = settings().build().unwrap().layer();
+    let layer = layer.respond_to_refusal(Arc::new(page));
+    for (body, said) in [
+        ("q=evil", "abc-123 406 2 -"),
+        ("go=away", "abc-123 302 3 https://elsewhere.example/"),
+    ] {
+        let mut request = form(MockBody::full(body));
+        let id = "abc-123".parse().unwrap();
+        request.headers_mut().insert("x-request-id", id);
+        let service = layer.layer(mock().service());
+        let answer = service.oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), 200, "as it was made");
+        assert_eq!(answer.headers()["x-request-id"], "abc-123");
+        assert_eq!(kind(&answer), RejectionKind::Forbidden);
+        let got = answer.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(got, said);
+    }
 }
