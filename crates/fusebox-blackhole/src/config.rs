@@ -7,7 +7,10 @@ use fusebox_http::identity::IdentityResolver;
 
 use crate::{
     Jail,
-    engine::{FeedFormat, FeedLimits, Network, NetworkError, Never, Rules, Terms, TermsError},
+    engine::{
+        FeedFormat, FeedLimits, FeedLimitsError, Network, NetworkError, Never, Rules, Terms,
+        TermsError,
+    },
 };
 
 /// Sixty-five thousand: some 2.7 MB, and more than were ever in at once on most services.
@@ -83,6 +86,10 @@ impl JailConfig {
 
     /// Room for about so many clients, with strikes or in. All memory for them is taken at once: some 43 bytes each, and
     /// 150 KB.
+    ///
+    /// A full jail gives up what is worth least: strikes before sentences, and where all that are in a place are in, the
+    /// sentence that ends soonest, so that there is always room to judge somebody new. The snapshot has both counted
+    /// (`forgotten_for_room`, `freed_for_room`), and the [caretaker](Jail::caretaker) warns.
     pub const fn capacity(mut self, clients: usize) -> Self {
         self.capacity = clients;
         self
@@ -189,6 +196,14 @@ impl JailConfig {
                 given: self.feeds.len(),
                 most: MOST_FEEDS,
             });
+        }
+        for FeedConfig { name, limits, .. } in &self.feeds {
+            limits
+                .check()
+                .map_err(|reason| JailConfigError::FeedLimits {
+                    name: name.clone(),
+                    reason,
+                })?;
         }
         let never: Result<Vec<Network>, _> = self
             .never
@@ -308,6 +323,13 @@ pub enum JailConfigError {
         /// What is wrong with it.
         reason: NetworkError,
     },
+    /// Limits that a list cannot keep.
+    FeedLimits {
+        /// Which list's.
+        name: Name,
+        /// What is wrong with them.
+        reason: FeedLimitsError,
+    },
     /// A list that could not be read.
     Feed {
         /// Which.
@@ -342,6 +364,7 @@ impl fmt::Display for JailConfigError {
                 value,
                 reason,
             } => write!(f, "{field}: \"{value}\": {reason}"),
+            Self::FeedLimits { name, reason } => write!(f, "feed \"{name}\": limits: {reason}"),
             Self::Feed { name, reason } => write!(f, "feed \"{name}\": {reason}"),
             Self::File { path, .. } => write!(f, "file: {} could not be read", path.display()),
         }
@@ -353,6 +376,7 @@ impl std::error::Error for JailConfigError {
         match self {
             Self::Terms(error) => Some(error),
             Self::Network { reason, .. } => Some(reason),
+            Self::FeedLimits { reason, .. } => Some(reason),
             Self::Feed { reason, .. } => Some(reason),
             Self::File { reason, .. } => Some(reason),
             _ => None,

@@ -53,7 +53,7 @@
 //! All memory is allocated when the jail is built, some 43 bytes for each client of its capacity, and none grows with
 //! what clients send. An innocent address is cleared out of one cache line, without a lock, a fence or a write
 //! ([`engine`] tells how). A full jail gives up the record that is worth least: strikes before sentences, the sentence
-//! that ends soonest first.
+//! that ends soonest first. It [counts](engine::Crowded) and reports what it gave up.
 //!
 //! # What it does not protect against
 //!
@@ -128,8 +128,8 @@ mod tarpit;
 mod traps;
 
 pub use engine::{
-    Cause, FeedError, FeedFormat, FeedLimits, LineProblem, Network, NetworkError, Struck, Terms,
-    TermsError,
+    Cause, FeedError, FeedFormat, FeedLimits, FeedLimitsError, LineProblem, Network, NetworkError,
+    Struck, Terms, TermsError,
 };
 #[cfg(feature = "axum")]
 pub use listener::{BlackholeListener, MakeWithConnection, WithConnection, with_connection};

@@ -341,20 +341,67 @@ fn an_attacker_with_a_48_fills_no_more_than_one_block() {
 }
 
 #[test]
-fn the_longer_sentence_stays_when_there_is_no_room_for_both() {
+fn longer_sentences_stay_when_there_is_no_room_for_all() {
     let cells = Cells::new(1, 42);
     for client in 0..10_000_u32 {
-        jail(&cells, v4(client), 1, 1_000 + u64::from(client));
+        assert!(jail(&cells, v4(client), 1, 1_000 + u64::from(client)).is_some());
     }
     assert!(cells.check(v4(9_999), at(2)).is_some());
-    assert_eq!(
-        jail(&cells, v4(20_000), 1, 5),
-        None,
-        "all that are in are in for longer"
+    let mut ends = Vec::new();
+    cells.for_each(at(2), |inmate| ends.push(inmate.until));
+    assert!(ends.iter().all(|until| *until > at(9_000)), "{ends:?}");
+    let freed = cells.crowded().freed;
+    assert_eq!(freed as usize, 10_000 - ends.len());
+
+    // Whoever comes next has a place, and whoever comes after that has the same one.
+    for newcomer in 20_000..30_000_u32 {
+        assert!(jail(&cells, v4(newcomer), 1, 5).is_some());
+        assert!(cells.check(v4(newcomer), at(2)).is_some());
+    }
+    let mut long = 0;
+    cells.for_each(at(2), |inmate| {
+        long += usize::from(inmate.until > at(9_000))
+    });
+    // One cell of each bucket, and there are 32.
+    assert!(ends.len() - long <= 32, "{} of {}", long, ends.len());
+}
+
+#[test]
+fn whoever_is_new_is_judged_though_everybody_in_a_full_jail_is_in() {
+    let cells = Cells::new(1, 42);
+    for client in 0..10_000_u32 {
+        jail(&cells, v4(client), 1, 100_000);
+    }
+    assert_eq!(cells.crowded().forgotten, 0);
+    for newcomer in 20_000..20_100_u32 {
+        for strikes in 1..5 {
+            let struck = strike(&cells, v4(newcomer), 1_000);
+            assert_eq!(struck, Struck::Counted { strikes });
+        }
+        let struck = strike(&cells, v4(newcomer), 1_000);
+        assert!(matches!(struck, Struck::Jailed { .. }), "{struck:?}");
+        assert!(cells.check(v4(newcomer), at(1_000)).is_some());
+    }
+    let inside = |now| {
+        let mut long = 0;
+        cells.for_each(at(now), |inmate| {
+            long += usize::from(inmate.until > at(9_000))
+        });
+        long
+    };
+    let before = inside(1_000);
+    assert!(before >= cells.capacity() - 32, "{before}");
+    // A flood of new addresses finds the room that is there, and makes no more.
+    let freed = cells.crowded().freed;
+    for newcomer in 100_000..1_100_000_u32 {
+        strike(&cells, v4(newcomer), 1_000);
+    }
+    assert!(
+        inside(1_000) + 32 >= before,
+        "{} of {before}",
+        inside(1_000)
     );
-    let mut soonest = at(u64::MAX / 2_000_000_000);
-    cells.for_each(at(2), |inmate| soonest = soonest.min(inmate.until));
-    assert!(soonest > at(9_000), "{soonest:?}");
+    assert!(cells.crowded().freed - freed <= 64);
 }
 
 /// One thread writes, the other reads: an even end of a sentence goes with one cause, an odd end with another. They are in

@@ -17,7 +17,8 @@ use std::{
 };
 
 use fusebox_blackhole::{
-    BlackholeConfig, Cause, FeedConfig, FeedFormat, Jail, JailConfig, Reason, Struck, Terms,
+    BlackholeConfig, Cause, FeedConfig, FeedFormat, FeedLimits, Jail, JailConfig, Reason, Struck,
+    Terms,
 };
 use fusebox_core::{Change, Event, EventKind, Mode, Registration, Registry, Value};
 use fusebox_http::identity::{IdentityConfig, PeerAddr};
@@ -318,6 +319,7 @@ async fn a_changed_feed_is_read_again_and_a_broken_one_leaves_the_old_in_force()
             3,
         ),
         ("", "0 records, and it must have at least 1", 4),
+        ("64.0.0.0/7\n", "line 1: 64.0.0.0/7 is larger than a /8", 5),
     ] {
         write(&path, broken, start + Duration::from_secs(seconds));
         assert!(!jail.reload_feeds());
@@ -371,6 +373,28 @@ fn bad_settings_are_named_with_what_was_given() {
         (
             config().check_every(Duration::ZERO),
             "check_every: must be at least 1s, got 0ns",
+        ),
+        (
+            config().feed(FeedConfig::new("drop", "/nonexistent").limits(FeedLimits {
+                least: 9,
+                most: 8,
+                ..FeedLimits::default()
+            })),
+            "feed \"drop\": limits: most: must be at least 1 and `least` (9), got 8",
+        ),
+        (
+            config().feed(FeedConfig::new("drop", "/nonexistent").limits(FeedLimits {
+                grow_to_percent: 99,
+                ..FeedLimits::default()
+            })),
+            "feed \"drop\": limits: grow_to_percent: must be between 100 and 4294967295, got 99",
+        ),
+        (
+            config().feed(FeedConfig::new("drop", "/nonexistent").limits(FeedLimits {
+                shortest_ipv4: 33,
+                ..FeedLimits::default()
+            })),
+            "feed \"drop\": limits: shortest_ipv4: must be between 0 and 32, got 33",
         ),
         (
             config().feed(FeedConfig::new("drop", "/nonexistent")),

@@ -6,24 +6,40 @@
 //!
 //! A full bucket gives up the record that is worth least, be it the newcomer's: nothing known before strikes,
 //! strikes before sentences, the sentence that ends soonest first. So strikes from ever new addresses push out one
-//! another and never a sentence.
+//! another. Where everybody is in, one of the sentences, the one that ends soonest, makes way for whoever is new: from then on
+//! newcomers push out one another there, and the other sentences stay. What was left out is [counted](Cells::crowded).
 
 use std::time::Duration;
 
-use fusebox_core::Timestamp;
+use fusebox_core::{
+    Timestamp,
+    sync::{AtomicU64, Ordering},
+};
 
 use super::{
     key::{Key, Width},
     never::Never,
     record::{Cause, Record},
-    table::{Places, Table, Writer},
+    table::{Kept, Places, Table, Writer},
     terms::Terms,
 };
 
 /// The records of all clients: who has strikes, who is in, who was.
 ///
 /// All memory is allocated at once, about 38 bytes for each client of the capacity, and none after that.
-pub struct Cells(Table);
+pub struct Cells {
+    table: Table,
+    crowded: [AtomicU64; 2],
+}
+
+/// What a table had to leave out because it was full where it mattered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Crowded {
+    /// Sentences that ended early, to make room for somebody new.
+    pub freed: u64,
+    /// Strikes that count no more, because all that was there was worth more.
+    pub forgotten: u64,
+}
 
 /// What strikes lead to, and for whom they lead to nothing.
 #[derive(Clone, Debug, Default)]
@@ -68,7 +84,7 @@ pub enum Struck {
     AlreadyIn,
     /// The client can never be jailed.
     Never,
-    /// Every record in the client's place is worth more than this one: it is not kept.
+    /// Every record in the client's place is worth more than this one, and not all of them are sentences: it is not kept.
     NoRoom,
 }
 
@@ -77,19 +93,57 @@ impl Cells {
     /// addresses that push out one another.
     #[must_use]
     pub fn new(capacity: usize, seed: u64) -> Self {
-        Self(Table::new(capacity, seed))
+        Self {
+            table: Table::new(capacity, seed),
+            crowded: [(); 2].map(|()| AtomicU64::new(0)),
+        }
     }
 
     /// The most clients it can ever hold: half as many again as it was asked for, rounded up to a block of 256.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.0.capacity()
+        self.table.capacity()
     }
 
     /// The bytes it takes, whoever is in it.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.0.memory()
+        self.table.memory()
+    }
+
+    /// What it had to leave out since it was made. A table with room enough leaves out nobody, but for one in some
+    /// thousands that chance has put together.
+    #[must_use]
+    pub fn crowded(&self) -> Crowded {
+        let [freed, forgotten] = &self.crowded;
+        Crowded {
+            freed: freed.load(Ordering::Relaxed),
+            forgotten: forgotten.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Keeps a record in its cell, or finds one for it; see [`Writer::keep`].
+    fn keep(
+        &self,
+        writer: &Writer<'_>,
+        (key, record): (Key, Record),
+        at: Option<usize>,
+        places: &Places,
+        (rules, now): (&Rules, u32),
+    ) -> bool {
+        let worth = |record: &Record| record.worth(now, &rules.terms);
+        let kept = writer.keep(key, record, at, places, worth);
+        let [freed, forgotten] = &self.crowded;
+        match kept {
+            Kept::Yes => {}
+            Kept::ForASentence => {
+                freed.fetch_add(1, Ordering::Relaxed);
+            }
+            Kept::No => {
+                forgotten.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        kept != Kept::No
     }
 
     /// Whether the client is in, by itself or by a network around it. Lock-free; two loads for an innocent IPv4
@@ -97,8 +151,8 @@ impl Cells {
     #[inline]
     #[must_use]
     pub fn check(&self, key: Key, now: Timestamp) -> Option<Inmate> {
-        let places = self.0.places(key);
-        if self.0.is_tagged(&places) {
+        let places = self.table.places(key);
+        if self.table.is_tagged(&places) {
             self.look(key, &places, seconds(now))
         } else {
             None
@@ -108,7 +162,7 @@ impl Cells {
     #[cold]
     #[inline(never)]
     fn look(&self, key: Key, places: &Places, now: u32) -> Option<Inmate> {
-        let own = self.0.read(key, places);
+        let own = self.table.read(key, places);
         if let Some(record) = own.filter(|record| record.is_in(now)) {
             return Some(inmate(key, record));
         }
@@ -116,7 +170,7 @@ impl Cells {
         [Width::Net56, Width::Net48].into_iter().find_map(|width| {
             // Only IPv6 has any.
             let network = key.widened(width)?;
-            let record = self.0.read(network, &places)?;
+            let record = self.table.read(network, &places)?;
             record.is_in(now).then(|| inmate(network, record))
         })
     }
@@ -135,21 +189,19 @@ impl Cells {
         if rules.forbid(key) {
             return Struck::Never;
         }
-        let places = self.0.places(key);
+        let places = self.table.places(key);
         if self.look(key, &places, seconds(now)).is_some() {
             return Struck::AlreadyIn;
         }
         // Rounded up, so that a sentence of ten seconds lasts no less.
         let now = seconds_up(now);
-        let writer = self.0.write(places.block);
+        let writer = self.table.write(places.block);
         let (at, mut record) = known(writer.find(key, &places), key);
         if record.is_in(now) {
             return Struck::AlreadyIn;
         }
         let led_in = record.strike(now, &rules.terms, cause, jitter);
-        let kept = writer.keep(key, record, at, &places, |record| {
-            record.worth(now, &rules.terms)
-        });
+        let kept = self.keep(&writer, (key, record), at, &places, (rules, now));
         let led_in = kept && led_in;
         let neighbours = [
             (Width::Net56, rules.terms.neighbours_in_56),
@@ -196,7 +248,7 @@ impl Cells {
             return None;
         }
         // In the block of its clients, and under their tag.
-        let places = self.0.places(network);
+        let places = self.table.places(network);
         let (at, mut record) = known(writer.find(network, &places), network);
         if record.is_in(now) {
             return None;
@@ -209,14 +261,13 @@ impl Cells {
         } else if strikes.is_none() {
             return None;
         }
-        let kept = writer.keep(network, record, at, &places, |record| {
-            record.worth(now, &rules.terms)
-        });
+        let kept = self.keep(writer, (network, record), at, &places, (rules, now));
         (goes_in && kept).then(|| inmate(network, record))
     }
 
     /// Sends a client in until then, whatever its strikes; one that is in for longer stays for as long as it was.
-    /// `None` when it can never be jailed, or when its place is full of sentences that end later.
+    /// `None` when it can never be jailed. Where there is no room but for those that are in, the one that is out soonest
+    /// makes way.
     #[expect(clippy::must_use_candidate, reason = "called for its effect")]
     pub fn jail(
         &self,
@@ -259,14 +310,11 @@ impl Cells {
         if rules.forbid(key) {
             return None;
         }
-        let places = self.0.places(key);
-        let writer = self.0.write(places.block);
+        let places = self.table.places(key);
+        let writer = self.table.write(places.block);
         let (at, mut record) = known(writer.find(key, &places), key);
         change(&mut record);
-        writer
-            .keep(key, record, at, &places, |record| {
-                record.worth(now, &rules.terms)
-            })
+        self.keep(&writer, (key, record), at, &places, (rules, now))
             .then(|| inmate(key, record))
     }
 
@@ -275,8 +323,8 @@ impl Cells {
     /// A network around it that is in stays in.
     #[expect(clippy::must_use_candidate, reason = "called for its effect")]
     pub fn release(&self, key: Key, now: Timestamp) -> Option<Inmate> {
-        let places = self.0.places(key);
-        let writer = self.0.write(places.block);
+        let places = self.table.places(key);
+        let writer = self.table.write(places.block);
         let (at, record) = writer.find(key, &places)?;
         writer.forget(at);
         record.is_in(seconds(now)).then(|| inmate(key, record))
@@ -284,8 +332,8 @@ impl Cells {
 
     /// Forgets everybody.
     pub fn release_all(&self) {
-        for block in 0..self.0.blocks() {
-            let writer = self.0.write(block);
+        for block in 0..self.table.blocks() {
+            let writer = self.table.write(block);
             writer.all().for_each(|(at, ..)| writer.forget(at));
         }
     }
@@ -313,9 +361,9 @@ impl Cells {
     }
 
     fn show(&self, which: impl Fn(&Record) -> bool, mut show: impl FnMut(Inmate)) {
-        for block in 0..self.0.blocks() {
+        for block in 0..self.table.blocks() {
             let chosen: Vec<_> = self
-                .0
+                .table
                 .write(block)
                 .all()
                 .filter(|(_, _, record)| which(record))

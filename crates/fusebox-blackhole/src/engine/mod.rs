@@ -30,9 +30,9 @@ mod record;
 mod table;
 mod terms;
 
-pub use cells::{Cells, Inmate, Rules, Struck};
+pub use cells::{Cells, Crowded, Inmate, Rules, Struck};
 pub use door::{AcceptRate, Door, DoorLimits, Pass, Turned};
-pub use feed::{FeedError, FeedFormat, FeedLimits, LineProblem, parse};
+pub use feed::{FeedError, FeedFormat, FeedLimits, FeedLimitsError, LineProblem, parse};
 pub use key::{Key, Width};
 pub use lists::Lists;
 pub use network::{Network, NetworkError};

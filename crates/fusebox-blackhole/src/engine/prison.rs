@@ -12,7 +12,7 @@ use fusebox_core::{
 };
 
 use super::{
-    cells::{Cells, Inmate, Rules, Struck},
+    cells::{Cells, Crowded, Inmate, Rules, Struck},
     filter::Filter,
     key::Key,
     lists::Lists,
@@ -207,6 +207,12 @@ impl Prison {
     /// Shows everyone with a sentence, be it past, that counts; see [`Cells::for_each_known`].
     pub fn for_each_known(&self, terms: &Terms, now: Timestamp, show: impl FnMut(Inmate)) {
         self.cells.for_each_known(terms, now, show);
+    }
+
+    /// What it had to leave out; see [`Cells::crowded`].
+    #[must_use]
+    pub fn crowded(&self) -> Crowded {
+        self.cells.crowded()
     }
 
     /// The most clients it can ever hold.

@@ -92,6 +92,9 @@ impl Counts {
     }
 }
 
+/// What any record that is in is worth at least: more than the strikes and relapses of any network.
+pub(super) const SENTENCE: u64 = 1 << 48;
+
 const ALL_COUNTS: u64 = (1 << 48) - 1;
 
 /// One client's record. Times are whole seconds of the jail's clock.
@@ -194,8 +197,6 @@ impl Record {
     /// How much would be lost with this record: nothing (0), strikes and relapses, or a sentence, the longer it
     /// still lasts the more.
     pub(super) fn worth(&self, now: u32, terms: &Terms) -> u64 {
-        // More than the strikes and relapses of any network.
-        const SENTENCE: u64 = 1 << 48;
         if self.is_in(now) {
             return SENTENCE + u64::from(self.until);
         }

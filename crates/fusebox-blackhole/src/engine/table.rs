@@ -21,7 +21,7 @@ use fusebox_core::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
 
 use super::{
     key::{Key, Width},
-    record::{Record, width_of},
+    record::{Record, SENTENCE, width_of},
 };
 
 /// Cells of a bucket: as many tags as fit into a word.
@@ -223,6 +223,17 @@ impl Table {
     }
 }
 
+/// Whether a record was kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// All in its places are worth more.
+    No,
+    /// In its own cell, in an empty one, or in the place of one that is worth less.
+    Yes,
+    /// In the place of somebody who was in.
+    ForASentence,
+}
+
 /// The only writer of a block.
 pub(super) struct Writer<'t> {
     _lock: MutexGuard<'t, ()>,
@@ -236,8 +247,7 @@ impl Writer<'_> {
         self.table.find(key, places)
     }
 
-    /// Writes a record into its cell, or into the one among its places that is worth least. False if all of those
-    /// are worth more.
+    /// Writes a record into its cell, or into the one among its places that is worth least.
     pub(super) fn keep(
         &self,
         key: Key,
@@ -245,9 +255,10 @@ impl Writer<'_> {
         at: Option<usize>,
         places: &Places,
         worth: impl Fn(&Record) -> u64,
-    ) -> bool {
-        let Some(at) = at.or_else(|| self.room(&record, places, worth)) else {
-            return false;
+    ) -> Kept {
+        let known = at.map(|at| (at, Kept::Yes));
+        let Some((at, kept)) = known.or_else(|| self.room(&record, places, worth)) else {
+            return Kept::No;
         };
         let (bits, _) = key.parts();
         let (times, rest) = record.pack();
@@ -261,7 +272,7 @@ impl Writer<'_> {
         cell.rest.store(rest, Ordering::Release);
         self.set_tag(at, places.tags & 0xff);
         version.store(odd + 1, Ordering::Release);
-        true
+        kept
     }
 
     /// Empties a cell.
@@ -292,20 +303,23 @@ impl Writer<'_> {
         })
     }
 
-    /// An empty cell in the emptier bucket; else the cell whose record is worth least, if it is not worth more.
+    /// An empty cell in the emptier bucket; else the cell whose record is worth least, if it is not worth more. Where all
+    /// are in, the one that is out soonest makes way for whoever comes: otherwise an attacker with enough addresses could
+    /// fill the table, and nobody after it would ever be judged. One cell then goes from newcomer to newcomer, and the
+    /// other sentences in the bucket stay.
     fn room(
         &self,
         record: &Record,
         places: &Places,
         worth: impl Fn(&Record) -> u64,
-    ) -> Option<usize> {
+    ) -> Option<(usize, Kept)> {
         let empty = |bucket: usize| self.table.marks(bucket, 0);
         let emptier = places
             .own
             .into_iter()
             .max_by_key(|bucket| empty(*bucket).count_ones())?;
         if let Some(place) = numbers(empty(emptier)).next() {
-            return Some(emptier * PER_BUCKET + place);
+            return Some((emptier * PER_BUCKET + place, Kept::Yes));
         }
         let (least, at) = places
             .own
@@ -313,8 +327,11 @@ impl Writer<'_> {
             .flat_map(|bucket| bucket * PER_BUCKET..(bucket + 1) * PER_BUCKET)
             .map(|at| (worth(&self.content(at).1), at))
             .min()?;
+        if least >= SENTENCE {
+            return Some((at, Kept::ForASentence));
+        }
         // Equal worth makes way: a newcomer's strike is as good as any, and otherwise nobody new would ever count.
-        (least <= worth(record)).then_some(at)
+        (least <= worth(record)).then_some((at, Kept::Yes))
     }
 
     fn content(&self, at: usize) -> (Key, Record) {

@@ -79,7 +79,7 @@ impl Jail {
     }
 
     /// Jails an address, for IPv6 its /64, for so long; one that is in for longer stays for as long as it was. `None`
-    /// if it can never be jailed, or if there is no room beside longer sentences.
+    /// if it can never be jailed. In a full jail somebody else is let out for it, whose sentence ends soonest.
     #[expect(clippy::must_use_candidate, reason = "called for its effect")]
     pub fn ban(&self, address: IpAddr, time: Duration) -> Option<Sentence> {
         self.ban_key(Key::of_peer(address)?, Cause::Operator, time)

@@ -28,18 +28,15 @@ impl Jail {
     #[expect(clippy::must_use_candidate, reason = "called for its effect")]
     pub fn reload_feeds(&self) -> bool {
         let rules = self.rules();
-        match self.0.feeds.reload(&rules.never, SystemTime::now()) {
-            Some((listed, from)) => {
-                let to = records(&listed);
-                let now = self.now();
-                self.0.prison.set_lists(listed, now);
-                let what = "listed";
-                let change = Change::Limit { what, from, to };
-                self.0.reporter.report(now, EventKind::Change(change));
-                true
-            }
-            None => false,
-        }
+        let apply = |listed: Vec<Listed>, from| {
+            let to = records(&listed);
+            let now = self.now();
+            self.0.prison.set_lists(listed, now);
+            let what = "listed";
+            let change = Change::Limit { what, from, to };
+            self.0.reporter.report(now, EventKind::Change(change));
+        };
+        self.0.feeds.reload(&rules.never, SystemTime::now(), apply)
     }
 
     /// Writes all sentences to the [file](JailConfig::file), if there is one and anything has changed: a new file that
@@ -94,8 +91,21 @@ impl Jail {
     fn look_after(&self) {
         self.reload_feeds();
         self.0.prison.tidy(self.now());
+        self.tell_if_crowded();
         if let Err(error) = self.save() {
             tracing::warn!(target: "fusebox", %error, "sentences could not be saved");
+        }
+    }
+
+    /// Says that the table is too small, when it was since the last time.
+    fn tell_if_crowded(&self) {
+        let now = self.0.prison.crowded();
+        let before = std::mem::replace(&mut *lock(&self.0.crowded), now);
+        if now != before {
+            let freed = now.freed - before.freed;
+            let forgotten = now.forgotten - before.forgotten;
+            let capacity = self.0.prison.capacity();
+            tracing::warn!(target: "fusebox", jail = %self.name(), capacity, freed, forgotten, "the jail is full: give it more capacity");
         }
     }
 }

@@ -34,6 +34,7 @@ impl Live for Inner {
             .iter()
             .filter(|feed| feed.error.is_some())
             .fold(0, |count, _| count + 1);
+        let crowded = self.prison.crowded();
         let mut snapshot = Snapshot::new(LayerKind::Blackhole, Live::name(self), self.mode.get())
             .with("jailed", Value::Gauge(clients))
             .with("jailed_networks", Value::Gauge(networks))
@@ -47,6 +48,8 @@ impl Live for Inner {
                 "sentences",
                 Value::Count(self.sentences.load(Ordering::Relaxed)),
             )
+            .with("freed_for_room", Value::Count(crowded.freed))
+            .with("forgotten_for_room", Value::Count(crowded.forgotten))
             .with("listed", Value::Gauge(listed))
             .with("feeds_stale", Value::Gauge(stale))
             .with("feeds_refused", Value::Gauge(broken));

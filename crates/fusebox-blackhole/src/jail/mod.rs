@@ -22,7 +22,7 @@ use fusebox_core::{
 
 use crate::{
     JailConfig, JailConfigError,
-    engine::{Cause, Held, Inmate, Key, Network, Never, Prison, Rules, Terms, TermsError},
+    engine::{Cause, Crowded, Held, Inmate, Key, Network, Never, Prison, Rules, Terms, TermsError},
     feeds::Feeds,
     file::{self, Calendar},
 };
@@ -71,6 +71,8 @@ pub(crate) struct Inner {
     /// One save at a time: they share the name of the file beside the file. With what [`changes`](Self::changes) was at
     /// the last one.
     saving: Mutex<Option<u64>>,
+    /// What was left out for want of room when that was last told.
+    crowded: Mutex<Crowded>,
     check_every: Duration,
     strikes: AtomicU64,
     sentences: AtomicU64,
@@ -135,6 +137,7 @@ impl Jail {
             jitter: RandomState::new(),
             file: config.file,
             saving: Mutex::new(None),
+            crowded: Mutex::default(),
             check_every: config.check_every,
             strikes: AtomicU64::new(0),
             sentences: AtomicU64::new(0),

@@ -4,9 +4,13 @@
 //! somebody's idea of a joke: a list with `0.0.0.0/0` in it bans the world. So a feed is taken as a whole or not at
 //! all, and where it is not, the one before stays in force.
 
+mod limits;
+
 use std::fmt;
 
 use serde_json::{Map, Value};
+
+pub use limits::{FeedLimits, FeedLimitsError};
 
 use super::{
     network::{Network, NetworkError},
@@ -40,68 +44,6 @@ impl FeedFormat {
             Self::SpamhausDrop => b";",
             Self::FireHol => b"#",
             Self::Plain => b"#;",
-        }
-    }
-}
-
-/// How a feed may change from one reading to the next.
-///
-/// The default: at least one record and at most five million; no less than half and no more than three times as
-/// many as before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FeedLimits {
-    /// Fewer records than this are no list but an accident.
-    pub least: usize,
-    /// More records than this are refused, whatever there was before.
-    pub most: usize,
-    /// No fewer than this percentage of the records before.
-    pub shrink_to_percent: u32,
-    /// No more than this percentage of the records before.
-    pub grow_to_percent: u32,
-}
-
-impl Default for FeedLimits {
-    fn default() -> Self {
-        Self {
-            least: 1,
-            most: 5_000_000,
-            shrink_to_percent: 50,
-            grow_to_percent: 300,
-        }
-    }
-}
-
-/// Below this many records before, a change in per cent means nothing: one record more than one is a doubling.
-const TOO_FEW_TO_COMPARE: usize = 50;
-
-impl FeedLimits {
-    /// More bytes than this are not read, however they are divided into lines.
-    #[must_use]
-    pub const fn most_bytes(&self) -> u64 {
-        // Records with their remarks have 20 to 120 bytes; what is at the top of a file is not a megabyte.
-        (self.most as u64)
-            .saturating_mul(256)
-            .saturating_add(1 << 20)
-    }
-
-    fn check(&self, now: usize, before: Option<usize>) -> Result<(), FeedError> {
-        if now < self.least {
-            return Err(FeedError::TooFew {
-                records: now,
-                least: self.least,
-            });
-        }
-        let Some(before) = before.filter(|before| *before >= TOO_FEW_TO_COMPARE) else {
-            return Ok(());
-        };
-        let percent_of = |percent: u32| before as u128 * u128::from(percent);
-        let now_percent = now as u128 * 100;
-        if now_percent < percent_of(self.shrink_to_percent) {
-            Err(FeedError::Collapsed { before, now })
-        } else if now_percent > percent_of(self.grow_to_percent) {
-            Err(FeedError::Exploded { before, now })
-        } else {
-            Ok(())
         }
     }
 }
@@ -177,6 +119,13 @@ pub enum LineProblem {
     NoCidr,
     /// It covers an address that must never be banned, or one that is not on the internet.
     Forbidden(Network),
+    /// It is a larger block than a list may have.
+    TooWide {
+        /// What it is.
+        network: Network,
+        /// The shortest prefix that is taken.
+        shortest: u8,
+    },
 }
 
 impl fmt::Display for LineProblem {
@@ -194,6 +143,9 @@ impl fmt::Display for LineProblem {
                     f,
                     "{network} covers a private, reserved or never-banned address"
                 )
+            }
+            Self::TooWide { network, shortest } => {
+                write!(f, "{network} is larger than a /{shortest}")
             }
         }
     }
@@ -281,6 +233,9 @@ pub fn parse(
             let problem = LineProblem::Forbidden(network);
             return Err(FeedError::Line { line, problem });
         }
+        limits
+            .check_block(network)
+            .map_err(|problem| FeedError::Line { line, problem })?;
         if networks.len() >= limits.most {
             return Err(FeedError::TooMany { most: limits.most });
         }
@@ -294,7 +249,7 @@ pub fn parse(
         }
         _ => {}
     }
-    limits.check(networks.len(), before)?;
+    limits.check_count(networks.len(), before)?;
     Ok(networks)
 }
 
@@ -477,6 +432,50 @@ mod tests {
             assert!(
                 message.starts_with("line 2: ") && message.contains("covers"),
                 "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_block_that_nobody_has_is_refused_with_its_line() {
+        let read = |feed: &str, limits| {
+            let read = parse(
+                feed.as_bytes(),
+                FeedFormat::Plain,
+                &limits,
+                &Never::default(),
+                None,
+            );
+            read.map_err(|error| error.to_string())
+        };
+        let limits = FeedLimits::default();
+        for (block, shortest) in [
+            ("32.0.0.0/7", Some(8)),
+            ("128.0.0.0/5", Some(8)),
+            ("44.0.0.0/8", None),
+            ("2000::/3", Some(16)),
+            ("2400::/15", Some(16)),
+            ("2630::/16", None),
+        ] {
+            let message =
+                shortest.map(|shortest| format!("line 2: {block} is larger than a /{shortest}"));
+            assert_eq!(
+                read(&format!("8.8.8.0/24\n{block}\n"), limits).err(),
+                message
+            );
+        }
+        let strict = FeedLimits {
+            shortest_ipv4: 16,
+            shortest_ipv6: 32,
+            ..limits
+        };
+        assert!(read("44.0.0.0/16\n2001:db8::/32\n", strict).is_ok());
+        for block in ["44.0.0.0/15", "2a00::/31", "::ffff:44.0.0.0/111"] {
+            assert!(
+                read(block, strict)
+                    .unwrap_err()
+                    .contains("is larger than a /"),
+                "{block}"
             );
         }
     }
