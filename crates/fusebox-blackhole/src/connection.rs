@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, Weak,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Waker},
@@ -16,7 +16,7 @@ use fusebox_http::identity::PeerAddr;
 use http::{Extensions, Request};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::gate::Visit;
+use crate::{gate::Visit, lines::Entry};
 
 /// The handle of a connection that a [`Gate`](crate::Gate) let in: who is at its other end, and the means to end it.
 ///
@@ -31,7 +31,7 @@ pub struct Connection {
 }
 
 /// What the handles and the stream of a connection share.
-struct Line {
+pub(crate) struct Line {
     cut: AtomicBool,
     /// Whoever drives the connection, and is to notice that it was cut.
     driver: Mutex<Option<Waker>>,
@@ -60,11 +60,11 @@ impl Connection {
     ///
     /// What was handed to the operating system before may still be on its way.
     pub fn close(&self) {
-        self.line.cut.store(true, Ordering::SeqCst);
-        let driver = lock(&self.line.driver).take();
-        if let Some(driver) = driver {
-            driver.wake();
-        }
+        self.line.cut();
+    }
+
+    pub(crate) fn downgrade(&self) -> Weak<Line> {
+        Arc::downgrade(&self.line)
     }
 
     /// Whether it was [closed](Self::close) from this side.
@@ -103,6 +103,14 @@ impl fmt::Debug for Connection {
 }
 
 impl Line {
+    pub(crate) fn cut(&self) {
+        self.cut.store(true, Ordering::SeqCst);
+        let driver = lock(&self.driver).take();
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+    }
+
     /// Remembers who waits. `Err` if it waits in vain.
     fn wait(&self, cx: &Context<'_>) -> io::Result<()> {
         {
@@ -134,6 +142,8 @@ pub struct Guarded<Io> {
     /// Makes the close of the socket a reset; none for a plain close.
     reset: Option<fn(&Io)>,
     _visit: Visit,
+    /// None where nobody could ever be told to close it.
+    _entry: Option<Entry>,
 }
 
 impl<Io> Guarded<Io> {
@@ -142,12 +152,14 @@ impl<Io> Guarded<Io> {
         connection: Connection,
         reset: Option<fn(&Io)>,
         visit: Visit,
+        entry: Option<Entry>,
     ) -> Self {
         Self {
             io,
             connection,
             reset,
             _visit: visit,
+            _entry: entry,
         }
     }
 
@@ -260,7 +272,7 @@ mod tests {
 
     fn guarded(io: tokio::io::DuplexStream) -> Guarded<tokio::io::DuplexStream> {
         let connection = Connection::new(([192, 0, 2, 1], 1).into());
-        Guarded::new(io, connection, None, Visit::uncounted())
+        Guarded::new(io, connection, None, Visit::uncounted(), None)
     }
 
     #[tokio::test]

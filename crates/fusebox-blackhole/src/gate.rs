@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use fusebox_core::{Call, RejectionKind, Timestamp, Verdict};
+use fusebox_core::{Call, Mode, RejectionKind, Timestamp, Verdict};
 use tokio::net::TcpStream;
 
 use crate::{
@@ -211,7 +211,18 @@ impl Gate {
     ) -> Option<Guarded<Io>> {
         let reset = (self.0.close == Close::Reset).then_some(reset);
         match self.enter(peer) {
-            Some(visit) => Some(Guarded::new(stream, Connection::new(peer), reset, visit)),
+            Some(visit) => {
+                let connection = Connection::new(peer);
+                let jail = &self.0.jail;
+                let entry = jail.enter(&connection);
+                // Whoever was banned since the look, and before its connection could be found.
+                if jail.mode() == Mode::Enforce
+                    && jail.holds_at(peer.ip().to_canonical(), jail.now())
+                {
+                    connection.close();
+                }
+                Some(Guarded::new(stream, connection, reset, visit, entry))
+            }
             None => {
                 if let Some(reset) = reset {
                     reset(&stream);

@@ -112,6 +112,8 @@ mod gate;
 mod jail;
 #[cfg(feature = "http")]
 mod layer;
+#[cfg(feature = "http")]
+mod lines;
 #[cfg(feature = "axum")]
 mod listener;
 #[cfg(all(feature = "nftables", target_os = "linux"))]

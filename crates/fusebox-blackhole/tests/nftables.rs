@@ -17,7 +17,7 @@ use std::{
 };
 
 use fusebox_blackhole::{
-    Jail, JailConfig,
+    GateConfig, Jail, JailConfig,
     nftables::{MirrorError, NftConfig},
 };
 use fusebox_core::{Mode, Registration};
@@ -194,6 +194,95 @@ async fn packets_of_who_is_in_no_longer_reach_the_socket() {
 }
 
 #[tokio::test]
+async fn a_connection_that_was_open_before_the_ban_is_closed_and_no_zombie() {
+    if moved_into_a_namespace("a_connection_that_was_open_before_the_ban_is_closed_and_no_zombie") {
+        return;
+    }
+    let client = Client::new();
+    let jail = jail();
+    let mirror = NftConfig::new()
+        .every(Duration::from_millis(10))
+        .start(&jail)
+        .await
+        .unwrap();
+    let gate = GateConfig::new(&jail).build().unwrap();
+    for (here, there) in [
+        ("198.51.100.1", "198.51.100.2"),
+        ("2001:db8::1", "2001:db8::2"),
+    ] {
+        let here: IpAddr = here.parse().unwrap();
+        let listener = tokio::net::TcpListener::bind((here, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let script = format!("exec 3<>/dev/tcp/{here}/{port}; exec sleep 1000");
+        let mut far = Command::new("nsenter")
+            .args(["--net", "--target", &client.0.id().to_string()])
+            .args(["bash", "-c", &script])
+            .spawn()
+            .unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        let mut stream = gate.admit(stream, peer).unwrap();
+        // It never says anything: only a packet of its own would end it otherwise.
+        let waiting =
+            tokio::spawn(
+                async move { tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 1]).await },
+            );
+        jail.ban(there.parse().unwrap(), HOUR).unwrap();
+        let closed = tokio::time::timeout(Duration::from_secs(30), waiting);
+        let error = closed.await.expect("closed").unwrap().unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionAborted);
+        far.kill().unwrap();
+        far.wait().unwrap();
+    }
+    mirror.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn packets_for_other_ports_pass() {
+    if moved_into_a_namespace("packets_for_other_ports_pass") {
+        return;
+    }
+    let client = Client::new();
+    let here = "198.51.100.1";
+    let open = || {
+        let listener = TcpListener::bind((here, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        (listener, port)
+    };
+    let ((_service, service), (_other, other)) = (open(), open());
+    let _ssh = TcpListener::bind((here, 22)).unwrap();
+    let jail = jail();
+    jail.ban("198.51.100.2".parse().unwrap(), HOUR).unwrap();
+    for (config, dropped, passed) in [
+        (NftConfig::new(), vec![service, other], vec![22]),
+        (
+            NftConfig::new().ports([service, 443]),
+            vec![service],
+            vec![other, 22],
+        ),
+        (
+            NftConfig::new().all_ports_but([other]),
+            vec![service, 22],
+            vec![other],
+        ),
+        (NftConfig::new().all_ports_but([]), vec![22], vec![]),
+    ] {
+        let shown = format!("{config:?}");
+        let mirror = config.start(&jail).await.unwrap();
+        for port in passed {
+            assert!(client.connects(here, port), "{port}: {shown}");
+        }
+        for port in dropped {
+            assert!(!client.connects(here, port), "{port}: {shown}");
+        }
+        // What is no TCP and no UDP is dropped where all ports are, but for those that are spared.
+        let pings = run(&client.inside(&format!("ping -c 1 -W 1 {here}")));
+        let has_ping = run("ping -V");
+        assert_eq!(pings, has_ping && shown.contains("Only"), "{shown}");
+        mirror.stop().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn the_table_is_reconciled_at_the_start_follows_the_mode_and_is_left_if_so_asked() {
     if moved_into_a_namespace(
         "the_table_is_reconciled_at_the_start_follows_the_mode_and_is_left_if_so_asked",
@@ -348,6 +437,10 @@ async fn what_cannot_be_meant_or_done_is_said() {
     assert_eq!(
         start(NftConfig::new().program(["/nonexistent/nft"])).await,
         "nft could not be run"
+    );
+    assert_eq!(
+        start(NftConfig::new().ports([])).await,
+        "ports: must be at least one port, got none"
     );
     let refused = NftConfig::new()
         .program(["sh", "-c", "echo no >&2; exit 1"])

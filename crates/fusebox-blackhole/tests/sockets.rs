@@ -177,6 +177,31 @@ async fn requests_of_a_connection_that_was_open_before_the_ban_are_dropped() {
 }
 
 #[tokio::test]
+async fn an_operator_can_close_connections_that_say_nothing() {
+    let jail = jail();
+    let mut server = serve(GateConfig::new(&jail), BlackholeConfig::new(&jail)).await;
+    let mut idle = connect(server.address, 16).await;
+    idle.write_all(GET).await.unwrap();
+    hello(&mut idle).await;
+    let mut other = http2(connect(server.address, 17).await).await;
+    let hanging = tokio::spawn(other.send_request(request("/hang")));
+    soon("the handler", server.started.recv()).await.unwrap();
+
+    assert_eq!(jail.disconnect("198.51.100.0/24".parse().unwrap()), 0);
+    assert_eq!(jail.disconnect("192.0.2.16".parse().unwrap()), 1);
+    let (seen, end) = rest(&mut idle).await;
+    assert_eq!(
+        (seen, end.unwrap_err().kind()),
+        (vec![], io::ErrorKind::ConnectionReset)
+    );
+    assert!(!hanging.is_finished());
+
+    jail.protect(["192.0.2.17".parse().unwrap()]);
+    assert_eq!(jail.disconnect("192.0.2.0/24".parse().unwrap()), 0);
+    assert_eq!(server.hanging.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
 async fn who_is_denied_is_told_so_and_keeps_the_connection() {
     let jail = jail();
     let config = BlackholeConfig::new(&jail).action(Action::Deny);

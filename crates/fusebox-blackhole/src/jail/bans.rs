@@ -11,7 +11,13 @@ use fusebox_core::{Change, EventKind, Timestamp};
 use fusebox_http::identity::ClientIdentity;
 
 use super::{Jail, Sentence};
-use crate::engine::{Cause, Held, Inmate, Key, Network, Struck};
+#[cfg(all(feature = "nftables", target_os = "linux"))]
+use crate::engine::Width;
+use crate::{
+    Connection,
+    engine::{Cause, Held, Inmate, Key, Network, Struck},
+    lines::Entry,
+};
 
 impl Jail {
     /// Counts a strike against the client of a request, for example after a failed login. The last one of several leads
@@ -129,6 +135,37 @@ impl Jail {
     #[expect(clippy::must_use_candidate, reason = "called for its effect")]
     pub fn unban_client(&self, client: &ClientIdentity) -> bool {
         key_of(client).is_some_and(|key| self.release(key))
+    }
+
+    /// Closes the open connections of these addresses that a [gate](crate::Gate) of this jail has let in: how many. The
+    /// requests on them are cancelled. Those that can never be jailed are left alone.
+    ///
+    /// A ban alone closes nothing: who is banned is dropped with its next request. This is for those that send none. The
+    /// mirror in the kernel does it for whomever it drops.
+    #[expect(clippy::must_use_candidate, reason = "called for its effect")]
+    pub fn disconnect(&self, network: Network) -> usize {
+        let is_meant = |peer| network.contains(peer) && !self.protects(peer);
+        self.0.lines.close(is_meant)
+    }
+
+    /// Closes the open connections of all that have one of these keys, or are in their networks.
+    #[cfg(all(feature = "nftables", target_os = "linux"))]
+    pub(crate) fn disconnect_all(&self, keys: &std::collections::HashSet<Key>) -> usize {
+        self.0.lines.close(|peer| {
+            let has = |key: Key| {
+                let around = [Width::Net56, Width::Net48].map(|width| key.widened(width));
+                let mut all = around.into_iter().flatten().chain([key]);
+                all.any(|key| keys.contains(&key))
+            };
+            Key::of_peer(peer).is_some_and(has)
+        })
+    }
+
+    /// Remembers an open connection; none of a peer that can never be jailed.
+    pub(crate) fn enter(&self, connection: &Connection) -> Option<Entry> {
+        let peer = connection.peer().ip().to_canonical();
+        Key::of_peer(peer)?;
+        Some(self.0.lines.enter(peer, connection))
     }
 
     pub(super) fn release(&self, key: Key) -> bool {

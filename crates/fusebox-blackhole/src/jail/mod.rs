@@ -25,6 +25,7 @@ use crate::{
     engine::{Cause, Crowded, Held, Inmate, Key, Network, Never, Prison, Rules, Terms, TermsError},
     feeds::Feeds,
     file::{self, Calendar},
+    lines::Lines,
 };
 
 /// The jail's clock begins here and not at zero, so that what was before a restart has times, too: sentences that ended a
@@ -71,6 +72,8 @@ pub(crate) struct Inner {
     /// One save at a time: they share the name of the file beside the file. With what [`changes`](Self::changes) was at
     /// the last one.
     saving: Mutex<Option<u64>>,
+    /// The open connections of its gates.
+    lines: Arc<Lines>,
     /// What was left out for want of room when that was last told.
     crowded: Mutex<Crowded>,
     check_every: Duration,
@@ -137,6 +140,7 @@ impl Jail {
             jitter: RandomState::new(),
             file: config.file,
             saving: Mutex::new(None),
+            lines: Arc::default(),
             crowded: Mutex::default(),
             check_every: config.check_every,
             strikes: AtomicU64::new(0),

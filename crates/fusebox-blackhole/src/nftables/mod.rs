@@ -6,16 +6,19 @@
 //! a process before is replaced as a whole. Whoever loads a firewall's rules anew flushes the table as well: every tenth
 //! time it is looked whether it is still there, and made again if not.
 //!
+//! Connections that are open when their peer is dropped are closed, if a [gate](crate::Gate) let them in: no packet of theirs
+//! would come any more, not even one that ends them.
+//!
 //! Only addresses can be dropped here, and only where the jail acts on all its decisions: in
 //! [shadow mode](fusebox_core::Mode) and for a percentage the kernel drops nobody. Lists are not mirrored. Behind a
 //! proxy the kernel sees the proxy, which can never be jailed; it is of use where clients connect directly.
 
+mod script;
+
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     ffi::OsString,
-    fmt,
-    fmt::Write as _,
-    io::{self, Write as _},
+    fmt, io,
     process::{Command, Stdio},
     sync::{
         Arc,
@@ -27,11 +30,8 @@ use std::{
 use fusebox_core::{Mode, Timestamp};
 use tokio::{sync::oneshot, task::JoinHandle};
 
-use crate::{
-    Jail,
-    engine::{Key, Width},
-    jail::WeakJail,
-};
+use self::script::Script;
+use crate::{Jail, engine::Key, jail::WeakJail};
 
 /// Elements in one run of `nft`: some 700 KB of text, and a second of the kernel's time at most.
 const PER_RUN: usize = 10_000;
@@ -60,7 +60,18 @@ pub struct NftConfig {
     program: Vec<OsString>,
     every: Duration,
     remove_at_stop: bool,
+    ports: Ports,
 }
+
+/// Where packets are dropped.
+#[derive(Clone, Debug)]
+enum Ports {
+    Only(Vec<u16>),
+    AllBut(Vec<u16>),
+}
+
+/// Where whoever runs the server logs in.
+const SSH: u16 = 22;
 
 impl Default for NftConfig {
     fn default() -> Self {
@@ -70,19 +81,34 @@ impl Default for NftConfig {
 
 impl NftConfig {
     /// A table `fusebox` of the family `inet`, kept up to date each second by the program `nft`, and removed when the
-    /// mirror is stopped.
+    /// mirror is stopped. It drops packets for all ports but 22: whoever has banned their own address by accident can
+    /// still log in and say so.
     pub fn new() -> Self {
         Self {
             table: "fusebox".to_owned(),
             program: vec!["nft".into()],
             every: Duration::from_secs(1),
             remove_at_stop: true,
+            ports: Ports::AllBut(vec![SSH]),
         }
     }
 
     /// The name of the table. It is the mirror's own: whatever is in it is replaced. Letters, digits and `_`.
     pub fn table(mut self, name: impl Into<String>) -> Self {
         self.table = name.into();
+        self
+    }
+
+    /// Drops packets for these TCP and UDP ports and no others: those of your service. What else the host has, and the
+    /// answers to connections that it makes itself, is then no business of the jail's.
+    pub fn ports(mut self, ports: impl IntoIterator<Item = u16>) -> Self {
+        self.ports = Ports::Only(ports.into_iter().collect());
+        self
+    }
+
+    /// Drops packets for all ports but these TCP and UDP ports. 22, if neither is set; none of them is a choice, too.
+    pub fn all_ports_but(mut self, ports: impl IntoIterator<Item = u16>) -> Self {
+        self.ports = Ports::AllBut(ports.into_iter().collect());
         self
     }
 
@@ -123,6 +149,9 @@ impl NftConfig {
         }
         if self.program.is_empty() {
             return Err(MirrorError::NoProgram);
+        }
+        if matches!(&self.ports, Ports::Only(ports) if ports.is_empty()) {
+            return Err(MirrorError::NoPorts);
         }
         let count = Arc::new(AtomicUsize::new(0));
         let kernel = Kernel {
@@ -191,6 +220,8 @@ pub enum MirrorError {
     },
     /// No word of how `nft` is called.
     NoProgram,
+    /// Nothing would ever be dropped.
+    NoPorts,
     /// The program could not be run.
     Program(io::Error),
     /// The program, or the kernel, refused.
@@ -211,6 +242,7 @@ impl fmt::Display for MirrorError {
             ),
             Self::Every { given } => write!(f, "every: must be at least 10ms, got {given:?}"),
             Self::NoProgram => f.write_str("program: must be at least one word, got none"),
+            Self::NoPorts => f.write_str("ports: must be at least one port, got none"),
             Self::Program(_) => f.write_str("nft could not be run"),
             Self::Refused { said } => write!(f, "nft: {said}"),
             Self::Panicked => f.write_str("the mirror panicked"),
@@ -331,7 +363,7 @@ impl Kernel {
         let table = &self.config.table;
         let mut script = Script::default();
         let known = self.known.take().unwrap_or_else(|| {
-            script.make_table(table);
+            script.make_table(table, &self.config.ports);
             HashMap::new()
         });
         // Those whose time is up are gone by themselves.
@@ -344,16 +376,22 @@ impl Kernel {
                 std::mem::take(&mut script).run(&self.config.program)?;
             }
         }
+        let mut dropped = HashSet::new();
         for (key, until) in wanted
             .iter()
             .filter(|(key, until)| known.get(key) != Some(until))
         {
+            dropped.insert(*key);
             script.set(table, *key, until.since(now));
             if script.elements >= PER_RUN {
                 std::mem::take(&mut script).run(&self.config.program)?;
             }
         }
         script.run(&self.config.program)?;
+        // Nothing that their open connections do would be seen any more.
+        if !dropped.is_empty() {
+            jail.disconnect_all(&dropped);
+        }
         self.count.store(wanted.len(), Ordering::Release);
         self.known = Some(wanted);
         Ok(self)
@@ -370,144 +408,5 @@ impl Kernel {
             script.run(&self.config.program)
         });
         work.await.unwrap_or(Err(MirrorError::Panicked))
-    }
-}
-
-/// The sets: their name, the type of their elements, and the part of an address that is looked for.
-///
-/// Sets of masked addresses rather than one of intervals: a /64 inside a /48 that is in as well would be an overlap,
-/// which the kernel refuses, and hashes are quicker than trees.
-const SETS: [(&str, &str, &str, &str); 4] = [
-    ("v4", "ipv4_addr", "ip", ""),
-    ("v6_64", "ipv6_addr", "ip6", "ffff:ffff:ffff:ffff::"),
-    ("v6_56", "ipv6_addr", "ip6", "ffff:ffff:ffff:ff00::"),
-    ("v6_48", "ipv6_addr", "ip6", "ffff:ffff:ffff::"),
-];
-
-const fn set_of(key: Key) -> &'static str {
-    match (key.is_ipv6(), key.width()) {
-        (false, _) => "v4",
-        (true, Width::Client) => "v6_64",
-        (true, Width::Net56) => "v6_56",
-        (true, Width::Net48) => "v6_48",
-    }
-}
-
-/// Commands for one transaction: all of them or none. Nothing in them is a client's to choose but an address, which was
-/// read as a number and is written as one.
-#[derive(Default)]
-struct Script {
-    commands: String,
-    elements: usize,
-}
-
-impl Script {
-    fn command(&mut self, verb: &str, object: &str) {
-        let comma = if self.commands.is_empty() { "" } else { "," };
-        // A `String` takes whatever is written.
-        let _ = write!(self.commands, r#"{comma}{{"{verb}":{{{object}}}}}"#);
-    }
-
-    fn table(&mut self, verb: &str, table: &str) {
-        self.command(
-            verb,
-            &format!(r#""table":{{"family":"inet","name":"{table}"}}"#),
-        );
-    }
-
-    /// The table anew, whatever was in it.
-    fn make_table(&mut self, table: &str) {
-        // One that is not there cannot be deleted, so it is added first.
-        self.table("add", table);
-        self.table("delete", table);
-        self.table("add", table);
-        let common = format!(r#""family":"inet","table":"{table}""#);
-        // Before connection tracking (its priority is -200): who is dropped here costs no entry in there.
-        self.command(
-            "add",
-            &format!(
-                r#""chain":{{{common},"name":"drop","type":"filter","hook":"prerouting","prio":-300,"policy":"accept"}}"#
-            ),
-        );
-        for (set, kind, protocol, mask) in SETS {
-            self.command(
-                "add",
-                &format!(
-                    r#""set":{{{common},"name":"{set}","type":"{kind}","flags":["timeout"]}}"#
-                ),
-            );
-            let source = format!(r#"{{"payload":{{"protocol":"{protocol}","field":"saddr"}}}}"#);
-            let source = match mask {
-                "" => source,
-                mask => format!(r#"{{"&":[{source},"{mask}"]}}"#),
-            };
-            self.command(
-                "add",
-                &format!(
-                    r#""rule":{{{common},"chain":"drop","expr":[{{"match":{{"op":"==","left":{source},"right":"@{set}"}}}},{{"drop":null}}]}}"#
-                ),
-            );
-        }
-    }
-
-    /// Puts an element in, for so long, whether or not it is there with another time.
-    fn set(&mut self, table: &str, key: Key, time: Duration) {
-        self.remove(table, key, time);
-        self.element("add", table, key, time);
-    }
-
-    /// Takes an element out, whether or not it is there: it may have timed out this very moment, and what cannot be
-    /// deleted fails the transaction.
-    fn remove(&mut self, table: &str, key: Key, time: Duration) {
-        self.element("add", table, key, time);
-        self.element("delete", table, key, time);
-        self.elements += 1;
-    }
-
-    fn element(&mut self, verb: &str, table: &str, key: Key, time: Duration) {
-        let Some(network) = key.network() else { return };
-        let address = network.address();
-        // At least a second: none at all means for ever.
-        let seconds = time.as_secs().max(1);
-        let set = set_of(key);
-        let element = match verb {
-            "add" => format!(r#"{{"elem":{{"val":"{address}","timeout":{seconds}}}}}"#),
-            _ => format!(r#""{address}""#),
-        };
-        self.command(
-            verb,
-            &format!(r#""element":{{"family":"inet","table":"{table}","name":"{set}","elem":[{element}]}}"#),
-        );
-    }
-
-    fn run(self, program: &[OsString]) -> Result<(), MirrorError> {
-        let [program, words @ ..] = program else {
-            return Err(MirrorError::NoProgram);
-        };
-        if self.commands.is_empty() {
-            return Ok(());
-        }
-        let mut nft = Command::new(program)
-            .args(words)
-            .args(["-j", "-f", "-"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(MirrorError::Program)?;
-        if let Some(mut stdin) = nft.stdin.take() {
-            let script = format!(r#"{{"nftables":[{}]}}"#, self.commands);
-            // One that does not read to the end says why below.
-            let _ = stdin.write_all(script.as_bytes());
-        }
-        let output = nft.wait_with_output().map_err(MirrorError::Program)?;
-        if output.status.success() {
-            return Ok(());
-        }
-        // The first lines tell; what follows is the script.
-        let said = String::from_utf8_lossy(&output.stderr);
-        Err(MirrorError::Refused {
-            said: said.chars().take(500).collect(),
-        })
     }
 }
