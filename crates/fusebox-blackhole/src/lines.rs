@@ -22,9 +22,11 @@ const SHARDS: usize = 16;
 /// does is seen any more, so they would stay, sockets and buffers and all, until somebody's patience ends.
 #[derive(Default)]
 pub(crate) struct Lines {
-    shards: [Mutex<HashMap<u64, (IpAddr, Weak<Line>)>>; SHARDS],
+    shards: [Shard; SHARDS],
     next: AtomicU64,
 }
+
+type Shard = Mutex<HashMap<u64, (IpAddr, Weak<Line>)>>;
 
 /// One of them, for as long as this lives.
 pub(crate) struct Entry {
@@ -60,7 +62,7 @@ impl Lines {
         closed
     }
 
-    fn shard(&self, number: u64) -> Option<&Mutex<HashMap<u64, (IpAddr, Weak<Line>)>>> {
+    fn shard(&self, number: u64) -> Option<&Shard> {
         self.shards
             .get(usize::try_from(number % SHARDS as u64).unwrap_or_default())
     }

@@ -360,7 +360,7 @@ fn longer_sentences_stay_when_there_is_no_room_for_all() {
     }
     let mut long = 0;
     cells.for_each(at(2), |inmate| {
-        long += usize::from(inmate.until > at(9_000))
+        long += usize::from(inmate.until > at(9_000));
     });
     // One cell of each bucket, and there are 32.
     assert!(ends.len() - long <= 32, "{} of {}", long, ends.len());
@@ -385,7 +385,7 @@ fn whoever_is_new_is_judged_though_everybody_in_a_full_jail_is_in() {
     let inside = |now| {
         let mut long = 0;
         cells.for_each(at(now), |inmate| {
-            long += usize::from(inmate.until > at(9_000))
+            long += usize::from(inmate.until > at(9_000));
         });
         long
     };

@@ -177,7 +177,6 @@ impl Cells {
 
     /// Counts a strike against the client. With the last one it goes in, for as long as the terms say. `jitter` is
     /// any number that differs from call to call.
-    #[expect(clippy::must_use_candidate, reason = "called for its effect")]
     pub fn strike(
         &self,
         key: Key,
@@ -268,7 +267,6 @@ impl Cells {
     /// Sends a client in until then, whatever its strikes; one that is in for longer stays for as long as it was.
     /// `None` when it can never be jailed. Where there is no room but for those that are in, the one that is out soonest
     /// makes way.
-    #[expect(clippy::must_use_candidate, reason = "called for its effect")]
     pub fn jail(
         &self,
         key: Key,
@@ -289,7 +287,6 @@ impl Cells {
 
     /// Puts back one that [`for_each_known`](Self::for_each_known) showed before a restart, be it that its sentence is
     /// over by now.
-    #[expect(clippy::must_use_candidate, reason = "called for its effect")]
     pub fn restore(&self, was: Inmate, rules: &Rules, now: Timestamp) -> Option<Inmate> {
         let until = seconds_up(was.until);
         self.change(was.key, rules, seconds(now), |record| {
@@ -321,7 +318,6 @@ impl Cells {
     /// Forgets the client: its sentence, its strikes, its relapses. What it was in for, if it was.
     ///
     /// A network around it that is in stays in.
-    #[expect(clippy::must_use_candidate, reason = "called for its effect")]
     pub fn release(&self, key: Key, now: Timestamp) -> Option<Inmate> {
         let places = self.table.places(key);
         let writer = self.table.write(places.block);
