@@ -188,15 +188,21 @@ impl RateLimiter {
         let ask = ask.into();
         let shared = &*self.shared;
         let clock = || shared.clock.now();
-        let now = if let Keys::One(key) = ask.keys {
-            let cost = ask.cost.unwrap_or(shared.cost);
-            match shared.store.spend_at_once(ask.tier.0, key, cost, clock) {
-                (_, true) => return Ok(()),
-                (now, false) => now,
-            }
-        } else {
-            clock()
+        let Keys::One(key) = ask.keys else {
+            return self.take(ask, clock()).map(drop);
         };
+        let (tier, cost) = (ask.tier, ask.cost.unwrap_or(shared.cost));
+        match shared.store.spend_at_once(tier.0, key, cost, clock) {
+            (_, true) => Ok(()),
+            (now, false) => self.take_key(key, tier, cost, now),
+        }
+    }
+
+    /// What was asked, put together again for whoever needs it whole: otherwise it would be written to memory at once.
+    #[cold]
+    #[inline(never)]
+    fn take_key(&self, key: Key, tier: Tier, cost: u64, now: Timestamp) -> Result<(), Rejection> {
+        let ask = Ask::key(key).tier(tier).cost(cost);
         self.take(ask, now).map(drop)
     }
 
