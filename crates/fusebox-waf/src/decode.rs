@@ -247,9 +247,15 @@ fn header(bytes: &[u8]) -> Result<Option<usize>, DecodeError> {
         }
     }
     if flags & CHECKSUM != 0 {
-        let Some(after) = rest.get(2..) else {
+        let Some((said, after)) = rest.split_first_chunk() else {
             return Ok(None);
         };
+        let mut sum = Crc::new();
+        sum.update(bytes.get(..bytes.len() - rest.len()).unwrap_or_default());
+        // The lower half of a CRC32.
+        if u32::from(u16::from_le_bytes(*said)) != sum.sum() & 0xffff {
+            return Err(DecodeError::Malformed);
+        }
         rest = after;
     }
     Ok(Some(bytes.len() - rest.len()))

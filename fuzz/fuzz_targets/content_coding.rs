@@ -1,0 +1,9 @@
+#![no_main]
+
+#[allow(dead_code, reason = "the target takes codings off, and reads no headers")]
+#[path = "../../crates/fusebox-waf/src/decode.rs"]
+mod decode;
+#[path = "../oracle/content_coding.rs"]
+mod oracle;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| oracle::check(data));
