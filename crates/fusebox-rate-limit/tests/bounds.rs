@@ -317,6 +317,49 @@ proptest! {
     }
 
     #[test]
+    fn a_window_keeps_its_bound_over_every_stretch_of_time(
+        limit in 1..40_u64, sliding: bool, steps in steps(false),
+    ) {
+        let length = 1_000_000_000;
+        let window = Window::new(Quota::per(limit, Duration::from_nanos(length)), sliding).unwrap();
+        let mut states = [0, 0];
+        // What was admitted and not given back.
+        let mut admitted: Vec<(u64, u64)> = Vec::new();
+        let mut now = 0;
+        for (pause, did) in steps {
+            now += pause;
+            let moment = window.at(Timestamp::from_nanos(now));
+            let slot = (moment.number() & 1) as usize;
+            let before = if sliding { moment.before(states[slot ^ 1]) } else { 0 };
+            match did {
+                Did::Spend(cost) => {
+                    if let Step::Spent { state, .. } = moment.spend(states[slot], before, cost) {
+                        states[slot] = state;
+                        admitted.push((now, cost));
+                    }
+                }
+                Did::Refund(index) if !admitted.is_empty() => {
+                    let (at, cost) = admitted.remove(index.index(admitted.len()));
+                    let then = window.at(Timestamp::from_nanos(at));
+                    let slot = (then.number() & 1) as usize;
+                    states[slot] = then.refund(states[slot], cost);
+                }
+                Did::Penalise(cost) => states[slot] = moment.penalise(states[slot], cost),
+                _ => {}
+            }
+        }
+        for (first, (from, _)) in admitted.iter().enumerate() {
+            let mut sum = 0;
+            for (to, cost) in &admitted[first..] {
+                sum += cost;
+                // A stretch that ends a moment after its last call.
+                let windows = (to - from + 1).div_ceil(length) + 1;
+                prop_assert!(sum <= limit * windows, "{sum} in {}", to - from);
+            }
+        }
+    }
+
+    #[test]
     fn a_sliding_window_after_a_full_one_admits_at_an_even_rate(
         limit in 1..200_u64, moments in prop::collection::vec(0..1_000_000_000_u64, 1..60),
     ) {

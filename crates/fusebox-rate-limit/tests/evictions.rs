@@ -29,15 +29,17 @@ enum Did {
     /// Gives back the n-th of what was admitted and not given back yet.
     Refund(prop::sample::Index),
     Penalise(u128, u64),
-    Change(u64, u64),
+    /// So many per so many tenths of the first period, and so many at once.
+    Change(u64, u64, u64),
 }
 
 fn steps() -> impl Strategy<Value = Vec<(u64, Did)>> {
+    let tenths = prop::sample::select(vec![5, 10, 20]);
     let did = prop_oneof![
         16 => (0..KEYS, 1..4_u64).prop_map(|(key, cost)| Did::Spend(key, cost)),
         4 => any::<prop::sample::Index>().prop_map(Did::Refund),
         1 => (0..KEYS, 1..9_u64).prop_map(|(key, cost)| Did::Penalise(key, cost)),
-        1 => (1..5_u64, 1..6_u64).prop_map(|(amount, burst)| Did::Change(amount, burst)),
+        1 => (1..5_u64, tenths, 1..6_u64).prop_map(|(amount, tenths, burst)| Did::Change(amount, tenths, burst)),
     ];
     // The clock stands still, creeps, or leaps.
     let pause =
@@ -96,8 +98,9 @@ fn play(
                 // must not be is that it gets anybody more than the quota: the models know nothing of it.
                 let _ = ask(key, cost, Act::Penalise);
             }
-            Did::Change(amount, burst) => {
-                let quota = Quota::per(amount, Duration::from_nanos(PERIOD)).burst(burst);
+            Did::Change(amount, tenths, burst) => {
+                let period = Duration::from_nanos(PERIOD / 10 * tenths);
+                let quota = Quota::per(amount, period).burst(burst);
                 if store
                     .change(Timestamp::from_nanos(now), 0, 0, quota)
                     .is_ok()
@@ -110,8 +113,8 @@ fn play(
     Ok(())
 }
 
-/// Units in which nothing is ever rounded: a nanosecond brings a whole number of them.
-const TOKEN: i128 = PERIOD as i128;
+/// Units in which nothing is ever rounded: a nanosecond brings a whole number of them, also in twice the period.
+const TOKEN: i128 = 2 * PERIOD as i128;
 
 struct Bucket {
     quota: Quota,
@@ -125,7 +128,8 @@ struct Bucket {
 
 impl Bucket {
     fn advance(&mut self, now: u64) {
-        self.came += i128::from(now - self.since) * i128::from(self.quota.amount());
+        let in_a_nano = TOKEN / i128::try_from(self.quota.period().as_nanos()).unwrap();
+        self.came += i128::from(now - self.since) * i128::from(self.quota.amount()) * in_a_nano;
         self.since = now;
     }
 
@@ -182,6 +186,8 @@ impl Model for Bucket {
 struct Windows {
     rules: Window,
     limit: u64,
+    period: Duration,
+    sliding: bool,
     counts: BTreeMap<(u128, u64), u64>,
     /// In which window each moment was, whatever has become of the quota since.
     numbers: BTreeMap<u64, u64>,
@@ -193,6 +199,17 @@ impl Windows {
         let number = *self.numbers.entry(at).or_insert_with(now);
         self.counts.entry((key, number)).or_default()
     }
+
+    /// The part of the window before that a sliding one still counts, as if it had been spent evenly.
+    fn carried(&self, key: u128, now: u64) -> u64 {
+        let moment = self.rules.at(Timestamp::from_nanos(now));
+        let before = moment.number().checked_sub(1).filter(|_| self.sliding);
+        let before = before.and_then(|number| self.counts.get(&(key, number)));
+        let rest = u128::from(before.copied().unwrap_or(0)) * moment.reset().as_nanos();
+        // A window has 2^24 ticks at most, and ends up to one later than it does.
+        let slack = self.period.as_nanos() >> 20;
+        u64::try_from(rest.saturating_sub(slack) / self.period.as_nanos()).unwrap()
+    }
 }
 
 impl Model for Windows {
@@ -200,7 +217,8 @@ impl Model for Windows {
         let limit = self.limit;
         let count = self.count(key, now);
         *count += cost;
-        if *count > limit {
+        let count = *count + self.carried(key, now);
+        if count > limit {
             Err(format!("{count} of {limit}"))
         } else {
             Ok(())
@@ -213,7 +231,7 @@ impl Model for Windows {
     }
 
     fn changed(&mut self, now: u64, quota: Quota) {
-        self.limit = quota.amount();
+        (self.limit, self.period) = (quota.amount(), quota.period());
         self.rules
             .change(Timestamp::from_nanos(now), quota)
             .unwrap();
@@ -222,14 +240,16 @@ impl Model for Windows {
 
 struct Everything {
     limit: usize,
+    window: u64,
     /// The moments of each key, oldest first.
     moments: BTreeMap<u128, Vec<u64>>,
 }
 
 impl Everything {
     fn within(&mut self, key: u128, now: u64) -> &mut Vec<u64> {
+        let window = self.window;
         let moments = self.moments.entry(key).or_default();
-        moments.retain(|moment| now - *moment < PERIOD);
+        moments.retain(|moment| now - *moment < window);
         moments
     }
 }
@@ -256,8 +276,14 @@ impl Model for Everything {
         }
     }
 
-    fn changed(&mut self, _: u64, quota: Quota) {
+    fn changed(&mut self, now: u64, quota: Quota) {
+        // What lies too far back now is forgotten, however long the next window is.
+        let keys: Vec<_> = self.moments.keys().copied().collect();
+        for key in keys {
+            self.within(key, now);
+        }
         self.limit = usize::try_from(quota.amount()).unwrap();
+        self.window = u64::try_from(quota.period().as_nanos()).unwrap();
     }
 }
 
@@ -297,14 +323,14 @@ proptest! {
         sliding: bool, overflow in overflows(), steps in steps(),
     ) {
         let rules = || Window::new(quota(), sliding).unwrap();
-        let mut model = Windows { rules: rules(), limit: 3, counts: BTreeMap::new(), numbers: BTreeMap::new() };
+        let mut model = Windows { rules: rules(), limit: 3, period: Duration::from_nanos(PERIOD), sliding, counts: BTreeMap::new(), numbers: BTreeMap::new() };
         play(Accounts::window(rules(), layout(overflow)), &mut model, steps)?;
     }
 
     #[test]
     fn a_log_forgets_nothing_for_having_been_evicted(overflow in overflows(), steps in steps()) {
         let rules = Log::new(quota()).unwrap();
-        let mut model = Everything { limit: 3, moments: BTreeMap::new() };
+        let mut model = Everything { limit: 3, window: PERIOD, moments: BTreeMap::new() };
         play(Accounts::log(rules, layout(overflow)), &mut model, steps)?;
     }
 }
