@@ -12,7 +12,9 @@ const LONG: usize = 1 << 12;
 /// Panics where a detector does not do with `value` what it should.
 pub(crate) fn check(value: &[u8]) {
     judged(value);
-    let theirs = libinjectionrs::detect_sqli(value).is_injection();
+    // C's `strchr` finds the end of its list too, so that a NUL ends a variable; the other port reads on.
+    let nul_in_variable = value.contains(&b'@') && value.contains(&0);
+    let theirs = !nul_in_variable && libinjectionrs::detect_sqli(value).is_injection();
     assert!(
         !theirs || Tokens.sqli(value).is_some(),
         "missed SQL: {}",

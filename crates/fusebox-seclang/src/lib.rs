@@ -28,18 +28,32 @@
 //! # What it understands
 //! All that CRS v4 uses, and besides it what the ModSecurity reference (v3) documents for daily use: chains, markers and
 //! skips, default actions, updates and removals of rules and targets, `ctl`, macros, captures, `multiMatch`, collections in memory
-//! (`initcol`), all transformations, bodies as forms, multipart, JSON and XML. A directive, operator, action or variable that it
-//! does not have is an error with file and line that says why; a rule is never loaded and left dead. Settings that only mean
-//! something to a server (log files, temporary folders) are read and named by [`Ruleset::without_effect`].
+//! (`initcol`), all transformations, bodies as forms, multipart, JSON and XML, `@rbl` and `@geoLookup` where the caller can answer
+//! them ([`BlockLists`], [`GeoDatabase`]), and audit records of the parts that are asked for ([`AuditRecord`]). A directive,
+//! operator, action or variable that it does not have is an error with file and line that says why; a rule is never loaded and left
+//! dead. Settings that only mean something to a server (log files, temporary folders) are read and named by
+//! [`Ruleset::without_effect`]. [`mod@reference`] goes through the reference name by name.
 //!
 //! Where implementations differ, the choice is written where it is made: expressions are bytes with `.` matching line ends and `$`
 //! only the very end; `REQUEST_FILENAME` is decoded once; `REQUEST_BODY` is there for forms and where a rule forces it; an array in
-//! JSON is an argument with its length; a rule is logged when its whole chain has matched.
+//! JSON is an argument with its length; a rule is logged when its whole chain has matched. `MATCHED_VAR` and its kin are what the
+//! link before has matched, and in the log of a chain what its last link has; they do not outlive their rule. `TX` and collections
+//! without a selector have no order.
+//!
+//! # What it keeps between requests
+//! `initcol` opens a collection in memory, of this [`Ruleset`] and its clones alone: at most 65,536 records with 64 variables each
+//! and 64 MiB in all. Keys and names of more than 256 bytes go by their hash, values of more than 1,024 are cut. A record ends
+//! `SecCollectionTimeout` after its last change. When there is no room, what is new is not kept: a flood of new clients cannot push
+//! out those that are watched, but is not counted itself until something ends.
 //!
 //! # What it does not protect against
 //! * What the rules do not describe. CRS finds generic attacks by their form; it knows neither your authorisation nor your logic.
 //! * Bodies it is not shown: compressed or encrypted ones, other content types than the rules select, what is beyond the body
-//!   limits. Names in the path are no arguments.
+//!   limits. Names in the path are no arguments. A body that `ProcessPartial` has cut is a form cut short, but no JSON, XML or
+//!   multipart any more: `REQBODY_ERROR` says so.
+//! * XML in an encoding that is not ASCII and more, or UTF-16: it is not read, and `REQBODY_ERROR` says so, as for a document that
+//!   declares entities. Rules must look at it (200002 of the recommended configuration does). A document type that is only named
+//!   is neither fetched nor shown.
 //! * Floods. A refusal costs tens of microseconds: put a rate limit in front.
 //! * `@detectSQLi` and `@detectXSS` are as good as their detector, see [`libinjection`].
 //!

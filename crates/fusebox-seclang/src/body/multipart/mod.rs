@@ -172,7 +172,10 @@ impl Multipart {
     /// How many bytes of content files had so far.
     #[must_use]
     pub const fn file_bytes(&self) -> u64 {
-        self.file_bytes
+        // The line under way is content as well, or a slow client would be refused where a fast one passes.
+        let in_file = matches!(self.place, Place::Data) && self.part.filename.is_some();
+        let held = if in_file { self.line.len() } else { 0 };
+        self.file_bytes + held as u64
     }
 
     /// Reads more of the body.
