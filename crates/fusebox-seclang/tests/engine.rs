@@ -368,6 +368,18 @@ fn what_cannot_be_honoured_is_an_error_with_its_place() {
             "rules:2: msg: only the first rule",
         ),
         (
+            "SecRule !ARGS:a x \"id:1\"",
+            "rules:1: SecRule: must be at least one target to look at, got \"!ARGS:a\"",
+        ),
+        (
+            "SecDefaultAction \"phase:1,pass,setvar:tx.a=1\"",
+            "rules:1: SecDefaultAction: what a rule does",
+        ),
+        (
+            "SecDefaultAction \"phase:1,pass,t:rot13\"",
+            "no such transformation",
+        ),
+        (
             "SecRule MATCHED_VARS x \"id:1\"",
             "rules:1: MATCHED_VARS: is what the rule before in a chain",
         ),

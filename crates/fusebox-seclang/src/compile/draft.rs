@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::matcher;
 use super::settings::Settings;
+use crate::Transformation;
 use crate::error::{ErrorKind, Location, RulesetError};
 use crate::parse::{
     Action, Ctl, Directive, Disruptive, IdRange, Item, Operator, SetVar, Sources, Target, Template,
@@ -192,11 +193,29 @@ impl Reader {
             _ => None,
         });
         for action in actions {
-            if let Action::Disruptive(Disruptive::Block) | Action::Chain | Action::Id(_) = action {
-                return Err(ErrorKind::Refused {
-                    what: "SecDefaultAction".to_owned(),
-                    why: "cannot hold block, chain or id",
-                });
+            match action {
+                Action::Disruptive(Disruptive::Block) | Action::Chain | Action::Id(_) => {
+                    return Err(ErrorKind::Refused {
+                        what: "SecDefaultAction".to_owned(),
+                        why: "cannot hold block, chain or id",
+                    });
+                }
+                Action::Capture
+                | Action::Ctl(_)
+                | Action::ExpireVar { .. }
+                | Action::InitCol { .. }
+                | Action::MultiMatch
+                | Action::SetVar(_) => {
+                    return Err(ErrorKind::Refused {
+                        what: "SecDefaultAction".to_owned(),
+                        why: "what a rule does on a match is said in the rule",
+                    });
+                }
+                // No rule may come that would use it.
+                Action::Transformation(name) if Transformation::from_name(name).is_none() => {
+                    return Err(ErrorKind::UnknownTransformation { name: name.clone() });
+                }
+                _ => {}
             }
         }
         let mut defaults = HashMap::clone(&self.defaults);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::action::Action;
 use super::operator::Operator;
 use super::setting::Setting;
-use super::variable::Target;
+use super::variable::{Target, TargetMode};
 use crate::error::{ErrorKind, Location};
 
 /// A directive, where it stands, and where the files that it names are.
@@ -154,12 +154,14 @@ pub(super) fn parse(name: &str, arguments: &[String]) -> Result<Directive, Error
 }
 
 fn rule(targets: &str, operator: &str, actions: &str) -> Result<Directive, ErrorKind> {
-    let targets = Target::parse_list(targets)?;
-    if targets.is_empty() {
+    let text = targets;
+    let targets = Target::parse_list(text)?;
+    let looks = |target: &Target| target.mode != TargetMode::Exclude;
+    if !targets.iter().any(looks) {
         return Err(ErrorKind::Value {
             what: "SecRule".to_owned(),
-            value: String::new(),
-            expected: "at least one target",
+            value: text.to_owned(),
+            expected: "at least one target to look at",
         });
     }
     Ok(Directive::Rule(RuleText {
