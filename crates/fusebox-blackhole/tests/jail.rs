@@ -506,6 +506,30 @@ async fn the_proxies_of_a_layers_resolver_cannot_be_banned_and_no_list_holds_the
     );
 }
 
+#[tokio::test]
+async fn a_full_jail_takes_in_whoever_is_new_and_says_what_that_cost() {
+    let jail = config().capacity(1).build().unwrap();
+    let count = |name| match jail.snapshot().get(name) {
+        Some(Value::Count(count)) => *count,
+        other => panic!("{name}: {other:?}"),
+    };
+    assert_eq!(
+        (count("freed_for_room"), count("forgotten_for_room")),
+        (0, 0)
+    );
+    for number in 0..1_000_u32 {
+        let address = std::net::Ipv4Addr::from_bits(0x8000_0000 + number).into();
+        assert!(jail.ban(address, HOUR).is_some());
+        assert!(jail.holds(address));
+    }
+    let freed = 1_000 - jail.list().len() as u64;
+    assert!(freed > 700);
+    assert_eq!(
+        (count("freed_for_room"), count("forgotten_for_room")),
+        (freed, 0)
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn each_sentence_and_each_release_is_one_event() {
     let changes: Arc<Mutex<Vec<Change>>> = Arc::default();

@@ -277,6 +277,32 @@ fn trusting_anyone_takes_the_leftmost_entry() {
 }
 
 #[test]
+fn the_address_is_told_besides_a_hashed_header_and_without_one() {
+    let resolver = IdentityConfig::new()
+        .hashed_header("x-api-key")
+        .trusted_proxies(["10.0.0.0/8"])
+        .build()
+        .unwrap();
+    let key = ("x-api-key", "secret");
+    let forwarded = ("x-forwarded-for", "192.0.2.1");
+    for (peer, headers, address) in [
+        ("192.0.2.1", vec![key], "192.0.2.1"),
+        ("192.0.2.1", vec![], "192.0.2.1"),
+        ("10.0.0.1", vec![key, key, forwarded], "192.0.2.1"),
+        ("198.51.100.1", vec![key, forwarded], "198.51.100.1"),
+    ] {
+        let request = request(peer, &headers);
+        let client = resolver
+            .resolve_address(request.headers(), request.extensions())
+            .unwrap();
+        assert_eq!(client.address(), Some(ip(address)), "{peer} {headers:?}");
+    }
+    let nobody = request("", &[key]);
+    let found = resolver.resolve_address(nobody.headers(), nobody.extensions());
+    assert!(matches!(found, Err(IdentityError::NoPeerAddress)));
+}
+
+#[test]
 fn a_hashed_header_is_the_client_and_its_value_is_gone() {
     let config = || {
         IdentityConfig::new()
