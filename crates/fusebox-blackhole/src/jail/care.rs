@@ -39,7 +39,7 @@ impl Jail {
         self.0.feeds.reload(&rules.never, SystemTime::now(), apply)
     }
 
-    /// Writes all sentences to the [file](JailConfig::file), if there is one and anything has changed: a new file that
+    /// Writes all sentences to the [file](crate::JailConfig::file), if there is one and anything has changed: a new file that
     /// takes the old one's place, so that one of them is always whole. Past sentences are in it as well, until they are
     /// forgiven: a restart is no amnesty.
     ///
