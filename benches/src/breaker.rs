@@ -395,7 +395,7 @@ impl Service<()> for OneInAHundred {
 
     fn call(&mut self, (): ()) -> Self::Future {
         self.0 += 1;
-        ready(if self.0 % 100 == 0 {
+        ready(if self.0.is_multiple_of(100) {
             Err(IsDown)
         } else {
             Ok(())

@@ -309,8 +309,10 @@ impl Breaker {
     ///
     /// # Errors
     /// [`ConfigError`], and nothing is changed, when the settings make no sense, or when they differ in what is
-    /// fixed: [`window`](BreakerBuilder::window), [`hanging_calls`](BreakerBuilder::hanging_calls),
-    /// [`probes`](BreakerBuilder::probes) and [`probe_deadline`](BreakerBuilder::probe_deadline).
+    /// fixed: the [`window`](BreakerBuilder::window), and whether and when a call
+    /// [hangs](BreakerBuilder::hanging_calls). How many such calls are too many may change; so may the
+    /// [`probes`](BreakerBuilder::probes), of which those that are too many are only not followed by others, and their
+    /// [deadline](BreakerBuilder::probe_deadline), which is also that of the probes under way.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -79,8 +79,8 @@
 //!
 //! All that decides when it opens, for how long and how it closes ([`Breaker::reconfigure`]), whether it acts
 //! ([`Breaker::set_mode`]), and the state itself ([`force_open`](Breaker::force_open),
-//! [`disable`](Breaker::disable), [`reset`](Breaker::reset)). What says how much is remembered is fixed: the window,
-//! the probes, and which calls hang.
+//! [`disable`](Breaker::disable), [`reset`](Breaker::reset)). What says how much is remembered is fixed: the
+//! window, and how old a call is that hangs. For a family all of it is done to all keys at once, or to one.
 //!
 //! # What it does not protect against
 //!

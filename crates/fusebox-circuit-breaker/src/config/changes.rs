@@ -15,8 +15,6 @@ impl BreakerBuilder {
             [
                 ("window", window_text(settings.window)),
                 ("hanging_calls", hanging_text(settings.hanging)),
-                ("probes", settings.probes.to_string()),
-                ("probe_deadline", format!("{:?}", settings.probe_deadline)),
             ]
         };
         for ((field, built_with), (_, given)) in texts(before).into_iter().zip(texts(&after)) {
@@ -44,9 +42,7 @@ fn window_text(window: WindowSettings) -> String {
 fn hanging_text(hanging: Option<Hanging>) -> String {
     hanging.map_or_else(
         || "none".to_owned(),
-        |Hanging { calls, longer_than }| {
-            format!("{calls} for {:?}", Duration::from_nanos(longer_than))
-        },
+        |hanging: Hanging| format!("{:?}", Duration::from_nanos(hanging.longer_than)),
     )
 }
 
@@ -62,7 +58,7 @@ pub(crate) fn changes(
         .map(|((what, from), (_, to))| (what, from, to))
 }
 
-fn numbers(settings: &Settings) -> [(&'static str, u64); 14] {
+fn numbers(settings: &Settings) -> [(&'static str, u64); 17] {
     let share = |share: Option<Share>| share.map_or(0, |share| share.millionths().into());
     let (first, most) = match settings.cool_down {
         CoolDown::Fixed(length) => (nanos(length), nanos(length)),
@@ -84,12 +80,18 @@ fn numbers(settings: &Settings) -> [(&'static str, u64); 14] {
             "slow_calls.ratio",
             share(settings.slow.map(|slow| slow.share)),
         ),
+        (
+            "hanging_calls",
+            settings.hanging.map_or(0, |hanging| hanging.calls.into()),
+        ),
         ("throttled", settings.throttled as u64),
         ("cancelled", settings.cancelled as u64),
         ("cancelled.ratio", share(settings.cancellations)),
         ("cool_down", first),
         ("cool_down.most", most),
         ("longest_retry_after", nanos(settings.longest_retry_after)),
+        ("probes", settings.probes.into()),
+        ("probe_deadline", nanos(settings.probe_deadline)),
         ("close_after", probes.into()),
         ("close_at_ratio", share(ratio)),
         ("ramp", settings.ramp.map_or(0, |ramp| ramp.over)),

@@ -6,11 +6,9 @@ use fusebox_core::time::nanos;
 
 use super::{BreakerBuilder, Cancelled, Close, ConfigError, Cooling, Window};
 use crate::engine::{
-    Closing, CoolDown, CountsAs, Hanging, Ramp, Settings, Share, Slow, WindowSettings,
+    Closing, CoolDown, CountsAs, Hanging, MOST_PROBES, Ramp, Settings, Share, Slow, WindowSettings,
 };
 
-/// Probes beyond this many are traffic.
-const MOST_PROBES: u32 = 1_024;
 /// A count window keeps four bytes for each call.
 const LONGEST_COUNT: u32 = 1 << 20;
 /// What a window is cut into; see [`Window::Time`](super::Window::Time).

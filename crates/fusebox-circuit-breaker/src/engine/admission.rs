@@ -10,7 +10,7 @@ use fusebox_core::{
 use super::{
     circuit::{Circuit, nanos_between},
     flights::Flights,
-    leases::{Leases, Taken},
+    leases::{Leases, Taken, Terms},
     shard::Shard,
     state::{Phase, State},
     ticket::{Refused, Ticket, Verdict},
@@ -48,7 +48,7 @@ enum Door {
     Moved,
 }
 
-type Take = fn(&Leases, Timestamp) -> Option<Taken>;
+type Take = fn(&Leases, Terms, Timestamp) -> Option<Taken>;
 
 impl Circuit {
     /// Lets a call pass whose beginning nobody wants to know, if the circuit is closed: what nearly every call
@@ -203,7 +203,7 @@ impl Circuit {
         if now < held_back {
             return shut(now, held_back);
         }
-        let Some(taken) = take(&self.hot.leases, now) else {
+        let Some(taken) = take(&self.hot.leases, self.terms(), now) else {
             return shut(now, now + SOON);
         };
         if taken.overdue {
@@ -242,7 +242,11 @@ impl Circuit {
 
     /// Whether too many calls hang and the circuit has therefore opened, or changed in another way.
     fn hangs(&self, state: State, now: Timestamp, shell: &impl Shell) -> bool {
-        let too_many = |flights: &Flights| flights.too_many(state.generation(), now);
+        let too_many = |flights: &Flights| {
+            let most = self.settings.with(|settings| settings.hanging);
+            let most = most.map_or(u32::MAX, |hanging| hanging.calls);
+            flights.hanging_at(state.generation(), now) >= most
+        };
         if !self.flights.as_ref().is_some_and(too_many) {
             return false;
         }

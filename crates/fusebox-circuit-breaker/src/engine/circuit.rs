@@ -8,9 +8,9 @@ use fusebox_core::{
 
 use super::{
     flights::Flights,
-    leases::Leases,
+    leases::{Leases, Terms},
     quorum::Quorum,
-    settings::Tunable,
+    settings::{Settings, Tunable},
     shard::Shard,
     state::{Phase, State},
     tally::Tally,
@@ -75,7 +75,7 @@ impl Circuit {
             hot: Hot {
                 row: Tally::new(),
                 ramp_tickets: AtomicU64::new(0),
-                leases: Leases::new(settings.probes, settings.probe_deadline),
+                leases: Leases::new(settings.probes),
                 wish: Wish::up_to(settings.longest_retry_after),
                 held_back: AtomicU64::new(0),
                 cold: Mutex::new(Cold::default()),
@@ -264,9 +264,13 @@ impl Circuit {
             .map_or(0, |flights| flights.hanging(self.state().generation()))
     }
 
+    pub(super) fn terms(&self) -> Terms {
+        self.settings.with(Settings::terms)
+    }
+
     /// How many probes are under way and in time.
     pub fn probes(&self, now: Timestamp) -> usize {
-        self.hot.leases.held(now)
+        self.hot.leases.held(self.terms(), now)
     }
 
     /// Whether nothing is lost with it but a few counts. A circuit that is not closed finds out that its time is

@@ -18,7 +18,6 @@ pub(super) struct Flights {
     /// The last quarter in which somebody looked.
     swept: AtomicU64,
     hung: Tally,
-    most: u32,
 }
 
 #[derive(Debug, Default)]
@@ -50,7 +49,6 @@ impl Flights {
             shards: (0..shards.max(1)).map(|_| Shard::default()).collect(),
             swept: AtomicU64::new(0),
             hung: Tally::new(),
-            most: hanging.calls,
         }
     }
 
@@ -100,10 +98,10 @@ impl Flights {
         self.hung.shift(generation, -1);
     }
 
-    /// Whether too many calls of this generation hang.
+    /// How many calls of this generation hang now.
     ///
     /// Looks through the shards once per quarter; in between this is two loads.
-    pub(super) fn too_many(&self, generation: u32, now: Timestamp) -> bool {
+    pub(super) fn hanging_at(&self, generation: u32, now: Timestamp) -> u32 {
         let quarter = self.quarter_of(now);
         let swept = self.swept.load(Ordering::Relaxed);
         if swept != u64::from(quarter)
@@ -119,7 +117,7 @@ impl Flights {
         {
             self.sweep(generation, quarter);
         }
-        self.hung.above_zero(generation) >= self.most
+        self.hung.above_zero(generation)
     }
 
     /// How many calls of this generation hang, as far as somebody has looked.
@@ -187,10 +185,10 @@ impl Flights {
 mod tests {
     use super::*;
 
-    fn flights(calls: u32) -> Flights {
+    fn flights() -> Flights {
         Flights::new(
             Hanging {
-                calls,
+                calls: 1,
                 longer_than: 400,
             },
             2,
@@ -203,39 +201,39 @@ mod tests {
 
     #[test]
     fn calls_hang_when_they_are_older_than_that_and_never_earlier() {
-        let flights = flights(2);
+        let flights = flights();
         flights.begin(0, 1, at(99));
         flights.begin(1, 1, at(99));
-        assert!(!flights.too_many(1, at(499)));
-        assert!(flights.too_many(1, at(500)));
+        assert_eq!(flights.hanging_at(1, at(499)), 0);
+        assert_eq!(flights.hanging_at(1, at(500)), 2);
     }
 
     #[test]
     fn a_call_that_ends_is_taken_off_before_and_after_it_hung() {
-        let flights = flights(1);
+        let flights = flights();
         let first = flights.begin(0, 1, at(0));
         flights.end(0, 1, first);
-        assert!(!flights.too_many(1, at(900)));
+        assert_eq!(flights.hanging_at(1, at(900)), 0);
         let second = flights.begin(0, 1, at(1_000));
-        assert!(flights.too_many(1, at(1_600)));
+        assert_eq!(flights.hanging_at(1, at(1_600)), 1);
         flights.end(0, 1, second);
-        assert!(!flights.too_many(1, at(1_700)));
+        assert_eq!(flights.hanging_at(1, at(1_700)), 0);
     }
 
     #[test]
     fn a_new_generation_does_not_hang_because_of_the_old_one() {
-        let flights = flights(1);
+        let flights = flights();
         let old = flights.begin(0, 1, at(0));
-        assert!(!flights.too_many(2, at(900)));
+        assert_eq!(flights.hanging_at(2, at(900)), 0);
         flights.begin(0, 2, at(850));
         flights.end(0, 1, old);
         assert_eq!(flights.hanging(2), 0);
-        assert!(flights.too_many(2, at(1_400)));
+        assert_eq!(flights.hanging_at(2, at(1_400)), 1);
     }
 
     #[test]
     fn silence_longer_than_the_ring_loses_nobody() {
-        let flights = flights(1);
+        let flights = flights();
         flights.begin(0, 1, at(0));
         // The same place, eight quarters on, before anybody has swept.
         flights.begin(0, 1, at(800));

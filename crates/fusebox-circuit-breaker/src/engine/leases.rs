@@ -1,4 +1,4 @@
-use std::{num::NonZeroU64, time::Duration};
+use std::{num::NonZeroU64, sync::OnceLock, time::Duration};
 
 use fusebox_core::{
     Timestamp,
@@ -35,8 +35,21 @@ impl Lease {
 pub(super) struct Leases {
     /// When it was taken in nanoseconds (61 bits, 73 years), [`RESERVED`], [`ANSWERED`] and [`TAKEN`].
     places: Box<[AtomicU64]>,
-    term: Duration,
+    /// Those beyond, once somebody wants more: as many as there may ever be.
+    more: OnceLock<Box<[AtomicU64]>>,
 }
+
+/// What may be changed about them at any time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Terms {
+    /// How many places are given away.
+    pub(super) probes: u32,
+    /// For how long each; also those that are held.
+    pub(super) deadline: Duration,
+}
+
+/// Probes beyond this many are traffic.
+pub(crate) const MOST_PROBES: u32 = 1_024;
 
 const TAKEN: u64 = 1;
 /// The holder was answered, and all was well so far.
@@ -60,27 +73,50 @@ pub(super) struct Taken {
 }
 
 impl Leases {
-    pub(super) fn new(probes: u32, term: Duration) -> Self {
+    /// Room for so many, and for more when they are asked for.
+    pub(super) fn new(probes: u32) -> Self {
         Self {
-            places: (0..probes.max(1)).map(|_| AtomicU64::new(0)).collect(),
-            term,
+            places: places(probes.max(1)),
+            more: OnceLock::new(),
+        }
+    }
+
+    /// Those that there are, in order.
+    fn all(&self) -> impl Iterator<Item = &AtomicU64> {
+        self.places
+            .iter()
+            .chain(self.more.get().into_iter().flatten())
+    }
+
+    fn place(&self, number: u32) -> Option<&AtomicU64> {
+        let number = number as usize;
+        self.places.get(number).or_else(|| {
+            let more = self.more.get()?;
+            more.get(number - self.places.len())
+        })
+    }
+
+    fn make_room(&self, probes: u32) {
+        if probes as usize > self.places.len() {
+            self.more.get_or_init(|| places(MOST_PROBES));
         }
     }
 
     /// Takes a place that is free, or whose holder has missed its deadline.
-    pub(super) fn take(&self, now: Timestamp) -> Option<Taken> {
-        self.take_as(TAKEN, now)
+    pub(super) fn take(&self, terms: Terms, now: Timestamp) -> Option<Taken> {
+        self.take_as(TAKEN, terms, now)
     }
 
     /// As [`take`](Self::take), for a probe that has to wait before it [begins](Self::begins).
-    pub(super) fn reserve(&self, now: Timestamp) -> Option<Taken> {
-        self.take_as(TAKEN | RESERVED, now)
+    pub(super) fn reserve(&self, terms: Terms, now: Timestamp) -> Option<Taken> {
+        self.take_as(TAKEN | RESERVED, terms, now)
     }
 
-    fn take_as(&self, flags: u64, now: Timestamp) -> Option<Taken> {
-        for (place, word) in (0..).zip(&self.places) {
+    fn take_as(&self, flags: u64, terms: Terms, now: Timestamp) -> Option<Taken> {
+        self.make_room(terms.probes);
+        for (place, word) in (0..terms.probes).zip(self.all()) {
             let mut seen = word.load(Ordering::Acquire);
-            while !self.is_held(seen, now) {
+            while !is_held(seen, terms, now) {
                 let new = from(now, seen) | flags;
                 match word.compare_exchange_weak(seen, new, Ordering::AcqRel, Ordering::Acquire) {
                     Ok(_) => {
@@ -124,7 +160,7 @@ impl Leases {
 
     /// Frees the places of those that have not begun: what they were reserved for is over.
     pub(super) fn forget_reserved(&self) {
-        for word in &self.places {
+        for word in self.all() {
             let seen = word.load(Ordering::Acquire);
             if seen & RESERVED != 0 {
                 let free = seen & !(TAKEN | ANSWERED | RESERVED);
@@ -136,12 +172,12 @@ impl Leases {
 
     /// Whether the place is still its holder's.
     pub(super) fn holds(&self, lease: Lease) -> bool {
-        let word = self.places.get(lease.place as usize);
+        let word = self.place(lease.place);
         word.is_some_and(|word| word.load(Ordering::Acquire) == lease.word.get())
     }
 
     fn change(&self, lease: Lease, to: u64) -> bool {
-        self.places.get(lease.place as usize).is_some_and(|word| {
+        self.place(lease.place).is_some_and(|word| {
             word.compare_exchange(lease.word.get(), to, Ordering::AcqRel, Ordering::Acquire)
                 .is_ok()
         })
@@ -153,17 +189,20 @@ impl Leases {
     }
 
     /// How many are held and in time.
-    pub(super) fn held(&self, now: Timestamp) -> usize {
-        self.places
-            .iter()
-            .filter(|word| self.is_held(word.load(Ordering::Acquire), now))
+    pub(super) fn held(&self, terms: Terms, now: Timestamp) -> usize {
+        self.all()
+            .filter(|word| is_held(word.load(Ordering::Acquire), terms, now))
             .count()
     }
+}
 
-    fn is_held(&self, word: u64, now: Timestamp) -> bool {
-        let deadline = taken_at(word).saturating_add(nanos(self.term));
-        word & TAKEN != 0 && now.as_nanos() < deadline
-    }
+fn places(number: u32) -> Box<[AtomicU64]> {
+    (0..number).map(|_| AtomicU64::new(0)).collect()
+}
+
+fn is_held(word: u64, terms: Terms, now: Timestamp) -> bool {
+    let deadline = taken_at(word).saturating_add(nanos(terms.deadline));
+    word & TAKEN != 0 && now.as_nanos() < deadline
 }
 
 /// The word of a place that is taken now, before it says that it is: later than the one before.
@@ -175,7 +214,11 @@ fn from(now: Timestamp, before: u64) -> u64 {
 mod tests {
     use super::*;
 
-    const TERM: Duration = Duration::from_nanos(100);
+    const TERMS: Terms = Terms {
+        probes: 2,
+        deadline: Duration::from_nanos(100),
+    };
+    const ONE: Terms = Terms { probes: 1, ..TERMS };
 
     fn at(nanos: u64) -> Timestamp {
         Timestamp::from_nanos(nanos)
@@ -183,73 +226,100 @@ mod tests {
 
     #[test]
     fn gives_as_many_as_there_are() {
-        let leases = Leases::new(2, TERM);
-        let first = leases.take(at(0)).unwrap().lease;
-        assert!(leases.take(at(1)).is_some());
-        assert_eq!(leases.take(at(2)), None);
+        let leases = Leases::new(2);
+        let first = leases.take(TERMS, at(0)).unwrap().lease;
+        assert!(leases.take(TERMS, at(1)).is_some());
+        assert_eq!(leases.take(TERMS, at(2)), None);
         assert!(leases.give_back(first));
-        assert!(leases.take(at(3)).is_some());
-        assert_eq!(leases.held(at(3)), 2);
+        assert!(leases.take(TERMS, at(3)).is_some());
+        assert_eq!(leases.held(TERMS, at(3)), 2);
     }
 
     #[test]
     fn takes_a_place_from_who_missed_the_deadline_and_tells_them_so() {
-        let leases = Leases::new(1, TERM);
-        let late = leases.take(at(1)).unwrap().lease;
-        assert_eq!(leases.take(at(100)), None);
-        let next = leases.take(at(101)).unwrap().lease;
+        let leases = Leases::new(1);
+        let late = leases.take(ONE, at(1)).unwrap().lease;
+        assert_eq!(leases.take(ONE, at(100)), None);
+        let next = leases.take(ONE, at(101)).unwrap().lease;
         assert!(!leases.give_back(late));
-        assert_eq!(leases.held(at(101)), 1);
+        assert_eq!(leases.held(ONE, at(101)), 1);
         assert!(leases.give_back(next));
         assert!(!leases.give_back(next), "and only once");
     }
 
     #[test]
     fn who_takes_a_place_learns_whether_the_one_before_was_answered() {
-        let leases = Leases::new(1, TERM);
-        let hung = leases.take(at(7)).unwrap().lease;
-        let next = leases.take(at(107)).unwrap();
+        let leases = Leases::new(1);
+        let hung = leases.take(ONE, at(7)).unwrap().lease;
+        let next = leases.take(ONE, at(107)).unwrap();
         assert_eq!(next.was_answered, None);
         assert_eq!(leases.answered(hung), None, "too late");
         leases.answered(next.lease).unwrap();
-        let next = leases.take(at(207)).unwrap();
+        let next = leases.take(ONE, at(207)).unwrap();
         assert_eq!(next.was_answered, Some(at(107)));
         let over = leases.answered(next.lease).unwrap();
         assert!(leases.give_back(over));
-        assert_eq!(leases.take(at(208)).unwrap().was_answered, None, "was over");
+        assert_eq!(
+            leases.take(ONE, at(208)).unwrap().was_answered,
+            None,
+            "was over"
+        );
     }
 
     #[test]
     fn a_holder_that_begins_later_has_all_of_its_time_from_then_on() {
-        let leases = Leases::new(1, TERM);
-        let waiting = leases.reserve(at(1)).unwrap().lease;
+        let leases = Leases::new(1);
+        let waiting = leases.reserve(ONE, at(1)).unwrap().lease;
         let begun = leases.begins(waiting, at(90)).unwrap();
         assert!(!leases.holds(waiting) && leases.holds(begun));
-        assert_eq!(leases.take(at(189)), None);
-        let next = leases.take(at(190)).unwrap();
+        assert_eq!(leases.take(ONE, at(189)), None);
+        let next = leases.take(ONE, at(190)).unwrap();
         assert!(next.overdue);
         assert_eq!(leases.begins(begun, at(191)), None, "too late");
     }
 
     #[test]
     fn what_was_reserved_and_never_begun_can_be_forgotten() {
-        let leases = Leases::new(2, TERM);
-        let waiting = leases.reserve(at(1)).unwrap().lease;
-        let begun = leases.reserve(at(1)).unwrap().lease;
+        let leases = Leases::new(2);
+        let waiting = leases.reserve(TERMS, at(1)).unwrap().lease;
+        let begun = leases.reserve(TERMS, at(1)).unwrap().lease;
         let begun = leases.begins(begun, at(1)).unwrap();
         leases.forget_reserved();
         assert!(!leases.holds(waiting) && leases.holds(begun));
         assert_eq!(leases.begins(waiting, at(2)), None);
-        assert!(leases.take(at(2)).is_some());
+        assert!(leases.take(TERMS, at(2)).is_some());
         assert!(!leases.give_back(waiting));
     }
 
     #[test]
+    fn there_may_be_more_of_them_later_and_fewer_and_other_deadlines() {
+        let leases = Leases::new(1);
+        let first = leases.take(ONE, at(1)).unwrap().lease;
+        assert_eq!(leases.take(ONE, at(1)), None);
+        let three = Terms { probes: 3, ..TERMS };
+        let second = leases.take(three, at(2)).unwrap().lease;
+        let third = leases.take(three, at(2)).unwrap().lease;
+        assert_eq!(leases.take(three, at(2)), None);
+        // Nobody is put out; but nobody comes after them.
+        assert!(leases.give_back(first) && leases.give_back(third));
+        assert_eq!(leases.held(ONE, at(3)), 1);
+        let first = leases.take(ONE, at(3)).unwrap().lease;
+        assert_eq!(leases.take(ONE, at(3)), None);
+        assert!(leases.give_back(second));
+        let sooner = Terms {
+            deadline: Duration::from_nanos(10),
+            ..ONE
+        };
+        assert!(leases.take(sooner, at(13)).unwrap().overdue);
+        assert!(!leases.give_back(first));
+    }
+
+    #[test]
     fn a_lease_given_back_in_the_same_instant_is_another_one() {
-        let leases = Leases::new(1, TERM);
-        let first = leases.take(at(5)).unwrap().lease;
+        let leases = Leases::new(1);
+        let first = leases.take(ONE, at(5)).unwrap().lease;
         assert!(leases.give_back(first));
-        let second = leases.take(at(5)).unwrap().lease;
+        let second = leases.take(ONE, at(5)).unwrap().lease;
         assert_ne!(first, second);
         assert!(!leases.give_back(first));
     }

@@ -29,6 +29,8 @@ mod wish;
 pub use admission::Reserved;
 pub use circuit::Circuit;
 pub use cool_down::CoolDown;
+#[cfg(feature = "handle")]
+pub(crate) use leases::MOST_PROBES;
 pub use quorum::Quorum;
 pub use settings::{
     Closing, CountsAs, Hanging, Ramp, Settings, Share, Slow, Tunable, WindowSettings,

@@ -5,6 +5,7 @@ use fusebox_core::Outcome;
 
 use super::{
     cool_down::CoolDown,
+    leases::Terms,
     wheel::BUCKETS,
     window::{Class, Totals},
 };
@@ -46,7 +47,7 @@ pub struct Settings {
 
 /// The settings of one circuit or of a family of them, which may be changed while calls are under way.
 ///
-/// Not those that say what is remembered, and in what room: the window, the probes and which calls hang. A
+/// Not those that say what is remembered, and in what room: the window, and how old a call is that hangs. A
 /// circuit reads them once, when it is made.
 #[derive(Clone, Debug)]
 pub struct Tunable(Arc<ArcSwap<Settings>>);
@@ -208,6 +209,13 @@ impl Settings {
         match self.slow {
             Some(slow) if ran >= slow.at_least => Some(class.and(Class::SLOW)),
             _ => Some(class),
+        }
+    }
+
+    pub(super) const fn terms(&self) -> Terms {
+        Terms {
+            probes: self.probes,
+            deadline: self.probe_deadline,
         }
     }
 
