@@ -146,6 +146,21 @@ impl Accounts {
         }
     }
 
+    /// Has the key's line fetched while others are asked.
+    fn foresee(&self, at: &At<'_>) {
+        match &self.0 {
+            Kind::Bucket(_, table) => drop(table.spot(at.place(0))),
+            Kind::Window(rules, table) => {
+                let salt = parity(&rules.at(at.now));
+                table.spot(at.place(salt));
+                if rules.slides() {
+                    table.spot(at.place(salt ^ 1));
+                }
+            }
+            Kind::Log(..) => {}
+        }
+    }
+
     /// Spends, or says what would happen.
     #[inline(never)]
     fn spend(&self, at: &At<'_>, cost: u64, How { really, waits }: How) -> Said {
@@ -541,6 +556,9 @@ impl MemoryStore {
             return worst(ADMITTED, (0, spend(only, &self.at(question, 0), true)));
         }
         let counting = || self.counting(tier, question);
+        for (_, accounts, at) in counting() {
+            accounts.foresee(&at);
+        }
         let pivot = counting()
             .filter(|(_, accounts, _)| !accounts.shapes())
             .last();
