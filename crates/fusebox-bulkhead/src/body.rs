@@ -62,14 +62,21 @@ impl<B: Body<Data: From<Bytes>>> Body for ResponseBody<B> {
     type Data = B::Data;
     type Error = BodyError<B::Error>;
 
-    #[inline]
+    #[inline(always)]
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, Self::Error>>> {
         match self.project().kind.project() {
             Of::Inner(body) => body.poll_frame_into(cx, BodyError::Inner),
-            Of::Remote(body) => Pin::new(body).poll_frame(cx),
+            // Answered through a place of its own: what a function answers by its address has to be in memory, and a frame
+            // of the usual kind need not be.
+            Of::Remote(body) => match Pin::new(body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(frame))),
+                Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error))),
+                Poll::Ready(None) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            },
             Of::Refusal(bytes) if bytes.is_empty() => Poll::Ready(None),
             Of::Refusal(bytes) => {
                 let all = std::mem::take(bytes);

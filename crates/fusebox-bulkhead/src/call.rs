@@ -1,4 +1,8 @@
-use std::{mem, sync::Arc, time::Duration};
+use std::{
+    mem::{self, ManuallyDrop},
+    sync::Arc,
+    time::Duration,
+};
 
 use fusebox_core::{
     Call as Told, EventKind, Outcome, RejectionKind, Timestamp, Verdict, stats::Begun,
@@ -14,7 +18,8 @@ use crate::{key::Share, shared::Shared};
 /// Small, because it is moved several times on its way from the slot into the body that holds it.
 #[must_use]
 pub(crate) struct Call {
-    held: Held,
+    // Its drop takes it out, and so there is nothing left for another look at it.
+    held: ManuallyDrop<Held>,
     begun: Begun,
 }
 
@@ -46,7 +51,7 @@ impl Call {
     pub(crate) fn admitted(shared: Arc<Shared>) -> Self {
         let begun = shared.reporter.begin(|| shared.clock.now());
         Self {
-            held: Held::Slot(shared),
+            held: ManuallyDrop::new(Held::Slot(shared)),
             begun,
         }
     }
@@ -78,14 +83,14 @@ impl Call {
         });
         than_usual(&mut otherwise);
         Self {
-            held: Held::Otherwise(otherwise),
+            held: ManuallyDrop::new(Held::Otherwise(otherwise)),
             begun,
         }
     }
 
     /// Holds a share as long as its slot; without a slot it needs none.
     pub(crate) fn holding(mut self, share: Share) -> Self {
-        match mem::replace(&mut self.held, Held::Over) {
+        match self.held.take() {
             Held::Slot(shared) => {
                 return Self::otherwise(shared, self.begun, |call| call.share = Some(share));
             }
@@ -93,9 +98,9 @@ impl Call {
                 if otherwise.holds_slot {
                     otherwise.share = Some(share);
                 }
-                self.held = Held::Otherwise(otherwise);
+                *self.held = Held::Otherwise(otherwise);
             }
-            without @ (Held::NoSlot(_) | Held::Over) => self.held = without,
+            without @ (Held::NoSlot(_) | Held::Over) => *self.held = without,
         }
         self
     }
@@ -103,16 +108,16 @@ impl Call {
     /// Whether its end has been told, or it was [taken](Self::take).
     #[cfg(feature = "http")]
     #[inline]
-    pub(crate) const fn is_over(&self) -> bool {
-        matches!(self.held, Held::Over)
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(*self.held, Held::Over)
     }
 
     /// The call, out of a place that has to stay behind.
     #[cfg(feature = "http")]
     #[inline]
-    pub(crate) const fn take(&mut self) -> Self {
+    pub(crate) fn take(&mut self) -> Self {
         Self {
-            held: mem::replace(&mut self.held, Held::Over),
+            held: ManuallyDrop::new(self.held.take()),
             begun: self.begun,
         }
     }
@@ -120,7 +125,7 @@ impl Call {
     /// The call is over. Said again, it changes nothing.
     #[inline(always)]
     pub(crate) fn finish(&mut self, outcome: Outcome) {
-        match mem::replace(&mut self.held, Held::Over) {
+        match self.held.take() {
             Held::Slot(shared) => shared.end(self.begun, outcome),
             held => held.finish(self.begun, outcome),
         }
@@ -147,26 +152,31 @@ impl Call {
     /// Gives the slot back untold: there was no request.
     pub(crate) fn withdraw(mut self) {
         self.give_slot_back();
-        self.held = Held::Over;
+        *self.held = Held::Over;
     }
 
     /// Gives the slot back before the call is over.
     pub(crate) fn give_slot_back(&mut self) {
-        match mem::replace(&mut self.held, Held::Over) {
+        match self.held.take() {
             Held::Slot(shared) => {
                 shared.leave();
-                self.held = Held::NoSlot(shared);
+                *self.held = Held::NoSlot(shared);
             }
             Held::Otherwise(mut otherwise) => {
                 otherwise.leave();
-                self.held = Held::Otherwise(otherwise);
+                *self.held = Held::Otherwise(otherwise);
             }
-            without @ (Held::NoSlot(_) | Held::Over) => self.held = without,
+            without @ (Held::NoSlot(_) | Held::Over) => *self.held = without,
         }
     }
 }
 
 impl Held {
+    #[inline]
+    const fn take(&mut self) -> Self {
+        mem::replace(self, Self::Over)
+    }
+
     const fn shared(&self) -> Option<&Arc<Shared>> {
         match self {
             Self::Slot(shared) | Self::NoSlot(shared) => Some(shared),
@@ -229,7 +239,7 @@ impl Otherwise {
 impl Drop for Call {
     #[inline]
     fn drop(&mut self) {
-        if !matches!(self.held, Held::Over) {
+        if !matches!(*self.held, Held::Over) {
             self.give_up();
         }
     }
@@ -237,7 +247,7 @@ impl Drop for Call {
 
 #[cfg(feature = "http")]
 impl fusebox_http::Guard for Call {
-    #[inline]
+    #[inline(always)]
     fn finish(mut self, judgement: fusebox_http::Judgement) {
         Self::finish(&mut self, judgement.outcome);
         // It holds nothing any more, and a drop would look for that.

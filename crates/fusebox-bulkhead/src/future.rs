@@ -84,17 +84,31 @@ impl How {
     fn guard<B: Body, T>(
         &self,
         response: Response<B>,
-        mut call: Call,
+        call: Call,
         into: impl FnOnce(GuardedBody<B, Call>) -> T,
     ) -> Response<T> {
+        if self.hold_until == HoldUntil::Head || self.custom.is_some() {
+            // There and back through places of its own, as [`GuardedBody::wrap_into`] does and says why.
+            let (parts, body) = response.into_parts();
+            let copy = Response::from_parts(parts, body);
+            let (parts, body) = self.guard_otherwise(copy, call).into_parts();
+            return Response::from_parts(parts, into(body));
+        }
+        GuardedBody::wrap_into(response, self.asked, call, into)
+    }
+
+    #[inline(never)]
+    fn guard_otherwise<B: Body>(
+        &self,
+        response: Response<B>,
+        mut call: Call,
+    ) -> Response<GuardedBody<B, Call>> {
         if self.hold_until == HoldUntil::Head {
             call.give_slot_back();
         }
-        let classify = self
-            .custom
-            .as_ref()
-            .and_then(|custom| custom.classify.clone());
-        GuardedBody::wrap_into(response, self.asked, classify, call, into)
+        let classify = self.custom.as_ref();
+        let classify = classify.and_then(|custom| custom.classify.clone());
+        GuardedBody::wrap(response, self.asked, classify, call)
     }
 
     /// A call that runs right here.
@@ -221,13 +235,21 @@ where
 {
     type Output = Result<Response<ResponseBody<B>>, S::Error>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut state = this.state;
         match state.as_mut().project() {
             Doing::Running { future, call } => this.how.poll_here(future, call, cx),
-            Doing::Elsewhere(_) => state.poll_elsewhere(cx, this.how),
+            // Through a place of its own, as in `guard`.
+            Doing::Elsewhere(_) => match state.poll_elsewhere(cx, this.how) {
+                Poll::Ready(Ok(response)) => {
+                    let (parts, body) = response.into_parts();
+                    Poll::Ready(Ok(Response::from_parts(parts, body)))
+                }
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Pending => Poll::Pending,
+            },
         }
     }
 }

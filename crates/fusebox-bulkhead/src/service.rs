@@ -39,12 +39,12 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S, R, B>;
 
-    #[inline]
+    #[inline(always)]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
-    #[inline]
+    #[inline(always)]
     fn call(&mut self, request: Request<R>) -> Self::Future {
         let how = How {
             asked: Asked::by(&request),

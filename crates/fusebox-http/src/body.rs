@@ -1,4 +1,5 @@
 use std::{
+    mem::ManuallyDrop,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -43,7 +44,8 @@ pub struct GuardedBody<B, G: Guard> {
 
 // Apart from the body so that it can have a plain `Drop`.
 struct Held<G: Guard> {
-    guard: Option<G>,
+    // Its drop takes it out, and so there is nothing left for another look at it.
+    guard: ManuallyDrop<Option<G>>,
     judge: Judge,
     classify: Option<Arc<dyn Classify>>,
 }
@@ -59,37 +61,61 @@ impl<B: Body, G: Guard> GuardedBody<B, G> {
         classify: Option<Arc<dyn Classify>>,
         guard: G,
     ) -> http::Response<Self> {
-        Self::wrap_into(response, asked, classify, guard, |body| body)
+        match classify {
+            None => Self::wrap_into(response, asked, guard, |body| body),
+            Some(own) => Self::wrap_by(response, asked, own, guard),
+        }
     }
 
-    /// [`wrap`](Self::wrap), and the body made `into` whatever it is a part of.
+    /// [`wrap`](Self::wrap) with the standard classification, and the body made `into` whatever it is a part of.
     ///
     /// In one step, because a response is two hundred bytes and moving it is most of what a guard costs.
     #[inline(always)]
     pub fn wrap_into<T>(
         response: http::Response<B>,
         asked: Asked,
-        classify: Option<Arc<dyn Classify>>,
         guard: G,
         into: impl FnOnce(Self) -> T,
     ) -> http::Response<T> {
-        let length = response.body().size_hint().exact();
-        let judge = match &classify {
-            None => Judge::of(asked, &response, length, &Standard),
-            Some(own) => Judge::by_own(asked, &response, length, &**own),
-        };
-        let guard = if response.body().is_end_stream() {
-            finish_at_once(guard, judge);
-            None
-        } else {
-            Some(guard)
+        let Some(judge) = Judge::of_usual(asked, &response) else {
+            // There and back through places of its own. What lends its address to a function, be it only to be dropped when
+            // that panics, has to be in memory; and a response that is not can be taken apart by the compiler and never be
+            // moved at all.
+            let (parts, body) = response.into_parts();
+            let copy = http::Response::from_parts(parts, body);
+            let (parts, body) = Self::wrap_unusual(copy, asked, guard).into_parts();
+            return http::Response::from_parts(parts, into(body));
         };
         let held = Held {
-            guard,
+            guard: ManuallyDrop::new(Some(guard)),
             judge,
-            classify,
+            classify: None,
         };
         response.map(|inner| into(Self { inner, held }))
+    }
+
+    #[inline(never)]
+    fn wrap_unusual(response: http::Response<B>, asked: Asked, guard: G) -> http::Response<Self> {
+        let length = response.body().size_hint().exact();
+        let judge = Judge::of(asked, &response, length, &Standard);
+        let held = Held::by(judge, guard, response.body().is_end_stream(), None);
+        response.map(|inner| Self { inner, held })
+    }
+
+    /// [`wrap`](Self::wrap) with a classification of the user's own.
+    #[cold]
+    #[inline(never)]
+    fn wrap_by(
+        response: http::Response<B>,
+        asked: Asked,
+        classify: Arc<dyn Classify>,
+        guard: G,
+    ) -> http::Response<Self> {
+        let length = response.body().size_hint().exact();
+        let judge = Judge::of(asked, &response, length, &*classify);
+        let ended = response.body().is_end_stream();
+        let held = Held::by(judge, guard, ended, Some(classify));
+        response.map(|inner| Self { inner, held })
     }
 
     /// [`poll_frame`](Body::poll_frame) with another error, for bodies that this one is a part of.
@@ -106,38 +132,57 @@ impl<B: Body, G: Guard> GuardedBody<B, G> {
         held.judge.asking();
         let polled = this.inner.as_mut().poll_frame(cx);
         held.judge.answered();
-        match polled {
-            Poll::Ready(Some(Ok(mut frame))) => {
-                if held.guard.is_some() {
-                    let last = match frame.data_ref() {
-                        Some(data) => held.judge.data(data.remaining()),
-                        // Nothing may follow the trailers (RFC 9110, section 6.5).
-                        None => {
-                            let last;
-                            (frame, last) = held.trailers(frame);
-                            last
-                        }
-                    };
-                    if last || this.inner.is_end_stream() {
-                        held.finish(held.judge.ended());
-                    }
-                }
-                Poll::Ready(Some(Ok(frame)))
+        // Looked at where it is, and taken apart only to give its error another type.
+        let polled = match polled {
+            Poll::Ready(Some(Ok(frame))) if !frame.is_data() => {
+                Poll::Ready(Some(Ok(held.trailers(frame))))
             }
-            Poll::Ready(None) => {
-                held.finish(held.judge.ended());
-                Poll::Ready(None)
+            polled => polled,
+        };
+        let judgement = match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                let last = match frame.data_ref() {
+                    Some(data) => held.judge.data(data.remaining()),
+                    // Nothing may follow the trailers (RFC 9110, section 6.5).
+                    None => true,
+                };
+                (last || this.inner.is_end_stream()).then(|| held.judge.ended())
             }
-            Poll::Ready(Some(Err(error))) => {
-                held.finish(held.judge.failed());
-                Poll::Ready(Some(Err(into(error))))
-            }
+            Poll::Ready(None) => Some(held.judge.ended()),
+            Poll::Ready(Some(Err(_))) => Some(held.judge.failed()),
+            Poll::Pending => None,
+        };
+        // If telling the end panics, the frame is not dropped: a way on which it would be, would keep it in memory.
+        let polled = ManuallyDrop::new(polled);
+        if let Some(judgement) = judgement {
+            held.finish(judgement);
+        }
+        match ManuallyDrop::into_inner(polled) {
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(frame))),
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(into(error)))),
+            Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         }
     }
 }
 
 impl<G: Guard> Held<G> {
+    /// Holds `guard`, unless the body `ended` before it began.
+    #[inline(always)]
+    fn by(judge: Judge, guard: G, ended: bool, classify: Option<Arc<dyn Classify>>) -> Self {
+        let guard = if ended {
+            finish_at_once(guard, judge);
+            None
+        } else {
+            Some(guard)
+        };
+        Self {
+            guard: ManuallyDrop::new(guard),
+            judge,
+            classify,
+        }
+    }
+
     #[inline(always)]
     fn finish(&mut self, judgement: Judgement) {
         if let Some(guard) = self.guard.take() {
@@ -145,18 +190,18 @@ impl<G: Guard> Held<G> {
         }
     }
 
-    /// Looks into a frame of trailers; `true` if it is one.
+    /// Looks into a frame that is no data.
     #[inline(always)]
-    fn trailers<D>(&mut self, frame: Frame<D>) -> (Frame<D>, bool) {
+    fn trailers<D>(&mut self, frame: Frame<D>) -> Frame<D> {
         let (guard, classify) = (self.guard.take(), self.classify.as_deref());
-        let (frame, guard, judge, last) = trailers(frame, guard, self.judge, classify);
-        (self.guard, self.judge) = (guard, judge);
-        (frame, last)
+        let (frame, guard, judge) = trailers(frame, guard, self.judge, classify);
+        (*self.guard, self.judge) = (guard, judge);
+        frame
     }
 }
 
 impl<G: Guard> Drop for Held<G> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         if let Some(guard) = self.guard.take() {
             give_up(guard, self.judge);
@@ -186,15 +231,15 @@ fn trailers<D, G: Guard>(
     mut guard: Option<G>,
     mut judge: Judge,
     classify: Option<&dyn Classify>,
-) -> (Frame<D>, Option<G>, Judge, bool) {
+) -> (Frame<D>, Option<G>, Judge) {
     let Some(trailers) = frame.trailers_ref() else {
-        return (frame, guard, judge, false);
+        return (frame, guard, judge);
     };
     judge.trailers(trailers, classify.unwrap_or(&Standard));
     if let Some(guard) = &mut guard {
         guard.trailers(trailers);
     }
-    (frame, guard, judge, true)
+    (frame, guard, judge)
 }
 
 impl<G: Guard> std::fmt::Debug for Held<G> {
@@ -210,7 +255,7 @@ impl<B: Body, G: Guard> Body for GuardedBody<B, G> {
     type Data = B::Data;
     type Error = B::Error;
 
-    #[inline]
+    #[inline(always)]
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -218,12 +263,12 @@ impl<B: Body, G: Guard> Body for GuardedBody<B, G> {
         self.poll_frame_into(cx, |error| error)
     }
 
-    #[inline]
+    #[inline(always)]
     fn is_end_stream(&self) -> bool {
         self.inner.is_end_stream()
     }
 
-    #[inline]
+    #[inline(always)]
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
     }
