@@ -46,7 +46,7 @@ impl<B: Body<Data: From<Bytes>>> Body for ResponseBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
-    #[inline]
+    #[inline(always)]
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -83,7 +83,7 @@ impl Guard for Pass {
         self.asked_for(retry_after(trailers));
     }
 
-    #[inline]
+    #[inline(always)]
     fn finish(mut self, judgement: Judgement) {
         self.tell(End {
             outcome: judgement.outcome,

@@ -1,12 +1,12 @@
 use std::{
+    mem::ManuallyDrop,
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::Bytes;
 use fusebox_http::{Asked, GuardedBody, Protocol, retry_after};
-use http::{HeaderMap, Response};
+use http::Response;
 use http_body::Body;
 use pin_project::pin_project;
 
@@ -79,21 +79,24 @@ impl How {
         pass.returned();
         match polled {
             Poll::Pending => Poll::Pending,
-            Poll::Ready(Ok(mut response)) => {
+            Poll::Ready(Ok(response)) => {
                 // The outcome may still be decided by the end. What the head says is enough for a call that may never
-                // come to one; only the status, because a reference to the response would keep it in memory.
+                // come to one.
                 let status = response.status();
+                // Not dropped if that panics: a way on which it would be, would keep it in memory.
+                let response = ManuallyDrop::new(response);
                 pass.answered_so(|| self.policy.may_be_well(status));
-                if may_ask_for_time(self.asked, &response) {
-                    let headers = std::mem::take(response.headers_mut());
-                    let (headers, wish) = wish_in(headers);
-                    *response.headers_mut() = headers;
-                    pass.asked_for(wish);
+                let response = ManuallyDrop::into_inner(response);
+                let pass = pass.take();
+                if self.policy.is_own() || may_ask_for_time(self.asked, &response) {
+                    // There and back through places of its own, as [`GuardedBody::wrap_into`] does and says why.
+                    let (parts, body) = response.into_parts();
+                    let copy = Response::from_parts(parts, body);
+                    let (parts, body) = self.guard_otherwise(copy, pass).into_parts();
+                    return Poll::Ready(Ok(Response::from_parts(parts, body)));
                 }
-                let classify = self.policy.classify();
                 let asked = self.policy.asked(self.asked);
-                let into = ResponseBody::guarded;
-                let guarded = GuardedBody::wrap_into(response, asked, classify, pass.take(), into);
+                let guarded = GuardedBody::wrap_into(response, asked, pass, ResponseBody::guarded);
                 Poll::Ready(Ok(guarded))
             }
             Poll::Ready(Err(error)) => {
@@ -101,6 +104,22 @@ impl How {
                 Poll::Ready(Err(error))
             }
         }
+    }
+}
+
+impl How {
+    /// An answer that may say when to come back, or that is judged by a classification of the user's own.
+    #[inline(never)]
+    fn guard_otherwise<B: Body>(
+        &self,
+        response: Response<B>,
+        mut pass: Pass,
+    ) -> Response<ResponseBody<B>> {
+        if may_ask_for_time(self.asked, &response) {
+            pass.asked_for(retry_after(response.headers()));
+        }
+        let (asked, classify) = (self.policy.asked(self.asked), self.policy.classify());
+        GuardedBody::wrap(response, asked, classify, pass).map(ResponseBody::guarded)
     }
 }
 
@@ -112,7 +131,7 @@ where
 {
     type Output = Answer<B, E>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         match this.state.project() {
@@ -123,16 +142,6 @@ where
             },
         }
     }
-}
-
-/// How long the dependency asked to be left alone.
-// The headers there and back, which is rare, and not a reference to them: the compiler would have to keep the response
-// where that points to, and move it from there once more for every call.
-#[cold]
-#[inline(never)]
-fn wish_in(headers: HeaderMap) -> (HeaderMap, Option<Duration>) {
-    let wish = retry_after(&headers);
-    (headers, wish)
 }
 
 /// Whether the head is one that says when to come back: an error, or all there is of a gRPC answer.

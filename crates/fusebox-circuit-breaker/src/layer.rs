@@ -38,6 +38,12 @@ impl HttpPolicy {
         self.0.as_ref()?.classify.clone()
     }
 
+    /// Whether anything of it is the user's own.
+    #[inline(always)]
+    pub(crate) const fn is_own(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Whether the head with this status may be that of a success.
     pub(crate) fn may_be_well(&self, status: StatusCode) -> bool {
         let own = self

@@ -63,7 +63,7 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S::Future, J>;
 
-    #[inline]
+    #[inline(always)]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         let (inner, errors) = (&mut self.inner, &self.errors);
         let judge = |error: &S::Error| errors.judge_error(error);
@@ -71,7 +71,7 @@ where
             .poll(&self.breaker, cx, |cx| inner.poll_ready(cx), judge)
     }
 
-    #[inline]
+    #[inline(always)]
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let how = How {
             asked: Asked::by(&request),

@@ -229,6 +229,53 @@ impl Asked {
 }
 
 impl Judge {
+    /// Looks at the head of a response. `body_length` is the length its body claims to have.
+    // Always: with the usual classification it comes down to a few comparisons of the status.
+    #[inline(always)]
+    #[must_use]
+    pub fn of<B, C: Classify + ?Sized>(
+        asked: Asked,
+        response: &http::Response<B>,
+        body_length: Option<u64>,
+        classify: &C,
+    ) -> Self {
+        let status = response.status();
+        let headers = response.headers();
+        let (grpc, whole) = match asked.protocol {
+            Protocol::Http => (None, Fate::STREAMING),
+            Protocol::Grpc | Protocol::GrpcWeb => (
+                Fate::of_grpc(status, headers, asked, |code| classify.grpc(code)),
+                Fate::UNDECLARED,
+            ),
+        };
+        let mut fate = match grpc {
+            Some(fate) => fate,
+            None => match classify.http(status) {
+                Outcome::Success if !bodiless(asked, status) => whole,
+                outcome => Fate::settled(outcome),
+            },
+        };
+        let mut remaining = UNKNOWN;
+        if fate.judgement(0).outcome == Outcome::Success
+            && fate.judgement(FAILED).outcome == Outcome::Failure
+        {
+            // A server stops asking for frames when the announced length is sent, and a body made
+            // of a stream does not know that itself.
+            remaining = match body_length {
+                Some(length) => length,
+                None => announced(headers),
+            };
+            if remaining == 0 {
+                fate = Fate::settled(Outcome::Success);
+            }
+        }
+        // The lookup is a hash of a type id; most responses have no extensions at all.
+        if !response.extensions().is_empty() && response.extensions().get::<Rejection>().is_some() {
+            fate.0 |= LOCAL;
+        }
+        Self { fate, remaining }
+    }
+
     /// [`of`](Self::of) for nearly all calls, or `None`: plain HTTP, answered well, with a body of a known length and
     /// nothing in the extensions.
     ///
