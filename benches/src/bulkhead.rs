@@ -9,6 +9,10 @@
 //! `Response::map` instead of taking it apart and putting it together (-66), the judgement as one word (-34), guards that
 //! are forgotten instead of dropped (-20); and, worse: `poll` and `poll_frame` as calls instead of inlined (+46 to +98), a
 //! `Poll::map` (+23). A response that need not be guarded to its end (`HoldUntil::Head`) does not get around its move.
+//!
+//! To a compartment's own threads and back takes as long as tokio takes to wake one of another runtime: 4 µs where the
+//! system keeps both threads close, ten times that where it does not, whichever of the two cases is hit by it. Of the 4 µs
+//! 0.2 are ours.
 
 use std::task::{Context, Waker};
 

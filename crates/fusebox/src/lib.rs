@@ -93,8 +93,10 @@
 //! ```
 //!
 //! - **Rate limit before firewall**, so that a flood costs a table look-up and not an inspection. The other
-//!   way round every request is inspected, which makes sense only when attacks must be *counted* even
-//!   from clients that are over their quota.
+//!   way round every request is inspected, whatever it is going to be refused for: a client that is over its quota
+//!   can still make the firewall work, and its body is read first. What one gains is that attacks of such clients are
+//!   seen (and are strikes for a blackhole around both), and that an attack does not spend its client's quota.
+//! - **Blackhole around both**, since it learns from their refusals on their way back; further in it would hear of none.
 //! - **Bulkhead innermost of the server's layers, per kind of route**: what is refused further out must
 //!   not take a slot, and one compartment for everything isolates nothing.
 //! - **Circuit breaker outside the timeout**, so that a call that ran out of time counts as the failure it

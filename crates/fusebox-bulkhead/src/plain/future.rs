@@ -145,7 +145,7 @@ where
 {
     type Output = Result<S::Response, CallError<S::Error>>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.poll_at(cx)
     }
@@ -154,7 +154,7 @@ where
 impl<S: Service<R>, R> Future for ResponseFuture<S, R, Local> {
     type Output = Result<S::Response, CallError<S::Error>>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.poll_at(cx)
     }
