@@ -1,14 +1,15 @@
 //! Replays the corpora of the fuzz targets of this crate, with their own oracles.
 
-use std::path::Path;
-
 use fusebox_seclang::body::BodyKind;
+use replay::replay;
 
 #[path = "../../../fuzz/oracle/body.rs"]
 #[expect(clippy::indexing_slicing, reason = "an oracle reports by panicking")]
 mod body;
 #[path = "../../../fuzz/oracle/libinjection.rs"]
 mod libinjection;
+#[path = "../../../fuzz/replay.rs"]
+mod replay;
 #[path = "../../../fuzz/oracle/seclang.rs"]
 #[expect(clippy::panic, reason = "an oracle reports by panicking")]
 mod seclang;
@@ -22,25 +23,6 @@ mod transaction;
     reason = "an oracle reports by panicking"
 )]
 mod transformation;
-
-#[expect(clippy::unwrap_used, reason = "a helper of tests")]
-fn replay(target: &str, at_least: usize, check: impl Fn(&[u8])) {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../fuzz/corpus")
-        .join(target);
-    let mut replayed = 0;
-    for file in std::fs::read_dir(corpus).unwrap() {
-        let path = file.unwrap().path();
-        // Shown by the harness if the oracle panics: the input that did it.
-        println!("{}", path.display());
-        check(&std::fs::read(&path).unwrap());
-        replayed += 1;
-    }
-    assert!(
-        replayed >= at_least,
-        "the corpus is gone: {replayed} inputs"
-    );
-}
 
 #[test]
 fn every_body_of_the_corpora_passes_the_oracle() {
