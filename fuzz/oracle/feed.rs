@@ -54,6 +54,9 @@ pub(crate) fn check(data: &[u8]) {
             let again = read(&before.join(&b'\n'), None);
             assert!(!matches!(again, Err(FeedError::Line { .. })), "{again:?}");
         }
+        Err(FeedError::TooMuch { percent, most }) => {
+            assert!(percent > most.into() && percent <= 100 * MOST as u64)
+        }
         Err(FeedError::TooMany { most }) => assert!(most == MOST && lines > MOST),
         Err(FeedError::TooFew {
             records: 0,

@@ -8,7 +8,7 @@ use crate::engine::network::Network;
 /// How a feed may change from one reading to the next.
 ///
 /// The default: at least one record and at most five million; no less than half and no more than three times as
-/// many as before; no block larger than an IPv4 /8 or an IPv6 /16.
+/// many as before; no block larger than an IPv4 /8 or an IPv6 /16; no more than a quarter of IPv4 in all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FeedLimits {
     /// Fewer records than this are no list but an accident.
@@ -24,6 +24,9 @@ pub struct FeedLimits {
     pub shortest_ipv4: u8,
     /// No IPv6 block with a shorter prefix. Nobody was ever given more than a /16.
     pub shortest_ipv6: u8,
+    /// No more than this percentage of all IPv4 addresses in all blocks together: two hundred lines with a /8 each are
+    /// everybody, too. What lies in two blocks counts twice.
+    pub most_percent_of_ipv4: u32,
 }
 
 impl Default for FeedLimits {
@@ -35,6 +38,7 @@ impl Default for FeedLimits {
             grow_to_percent: 300,
             shortest_ipv4: 8,
             shortest_ipv6: 16,
+            most_percent_of_ipv4: 25,
         }
     }
 }
@@ -66,6 +70,7 @@ impl FeedLimits {
             ("grow_to_percent", self.grow_to_percent, 100..=u32::MAX),
             ("shortest_ipv4", self.shortest_ipv4.into(), 0..=32),
             ("shortest_ipv6", self.shortest_ipv6.into(), 0..=128),
+            ("most_percent_of_ipv4", self.most_percent_of_ipv4, 0..=100),
         ] {
             if !fits.contains(&given) {
                 return Err(FeedLimitsError::OutOfRange {
@@ -87,6 +92,22 @@ impl FeedLimits {
         };
         if network.prefix() < shortest {
             return Err(LineProblem::TooWide { network, shortest });
+        }
+        Ok(())
+    }
+
+    /// Whether all blocks together are more than any list has.
+    pub(super) fn check_extent(&self, networks: &[Network]) -> Result<(), FeedError> {
+        let blocks = networks.iter().filter(|network| network.is_ipv4());
+        let addresses = blocks.fold(0_u64, |sum, network| {
+            sum.saturating_add(1 << (32 - network.prefix()))
+        });
+        let percent = addresses.saturating_mul(100) >> 32;
+        if percent > self.most_percent_of_ipv4.into() {
+            return Err(FeedError::TooMuch {
+                percent,
+                most: self.most_percent_of_ipv4,
+            });
         }
         Ok(())
     }

@@ -87,6 +87,13 @@ pub enum FeedError {
         /// How many are taken.
         most: usize,
     },
+    /// Its blocks are more of IPv4 than any list has.
+    TooMuch {
+        /// How much they are in per cent of all addresses, rounded down.
+        percent: u64,
+        /// How much is taken.
+        most: u32,
+    },
     /// It has lost too many of its records.
     Collapsed {
         /// How many there were.
@@ -163,6 +170,12 @@ impl fmt::Display for FeedError {
             }
             Self::TooFew { records, least } => {
                 write!(f, "{records} records, and it must have at least {least}")
+            }
+            Self::TooMuch { percent, most } => {
+                write!(
+                    f,
+                    "{percent}% of all IPv4 addresses, and no more than {most}% are taken"
+                )
             }
             Self::TooMany { most } => write!(f, "more than {most} records"),
             Self::Collapsed { before, now } => {
@@ -250,6 +263,7 @@ pub fn parse(
         _ => {}
     }
     limits.check_count(networks.len(), before)?;
+    limits.check_extent(&networks)?;
     Ok(networks)
 }
 
@@ -478,6 +492,23 @@ mod tests {
                 "{block}"
             );
         }
+    }
+
+    #[test]
+    fn a_feed_of_most_of_the_internet_is_refused_whatever_its_blocks() {
+        let feed = |blocks: u32| {
+            (11..11 + blocks)
+                .map(|n| format!("{n}.0.0.0/8\n"))
+                .collect::<String>()
+        };
+        let plain = FeedFormat::Plain;
+        // A quarter, and what is less than a per cent more.
+        assert!(read(feed(63).as_bytes(), plain, None).is_ok());
+        let others = "192.0.0.0/9\n193.0.0.0/8\n194.0.0.0/8\n195.0.0.0/8\n196.0.0.0/8\n";
+        assert_eq!(
+            refused(&[feed(63).as_bytes(), others.as_bytes()].concat(), plain),
+            "26% of all IPv4 addresses, and no more than 25% are taken"
+        );
     }
 
     #[test]
