@@ -107,15 +107,18 @@
 //!   type and parses them itself. Text that is sent as `application/octet-stream` is not looked at, and text that is sent as a form is
 //!   taken apart at `&` and `=`. Check the content type where you read; axum's `Json`, `Form` and `Multipart` do, and what they
 //!   accept is inspected as that.
-//! - What uploaded files contain: a part of a multipart body with a name of a file is one, whatever its field is called. A handler that
-//!   reads text from a field should refuse the field if it comes as a file.
+//! - What uploaded files contain, texts among them: a part of a multipart body with a name of a file is one, whatever its field is
+//!   called. A handler that reads text from a field should refuse the field if it comes as a file.
+//! - Questions of GraphQL for the schema, and headers that take the place of the path (`X-Original-URL`): tools and proxies send
+//!   them as well.
 //! - A WebSocket's messages, a gRPC call's messages, trailers.
 //! - In shadow mode the inspection of a request ends with the first rule that would have refused it. With `SecRuleEngine DetectionOnly`
 //!   it goes on behind rules; limits of the layer (413, 415, 408, 503) refuse nothing then, and end it.
 //!
 //! # What is not there yet
 //!
-//! - Decompression of brotli and zstd, and of responses.
+//! - Decompression of brotli and zstd, and of responses. What a client writes into such a body decides about up to 16 MiB of memory for
+//!   it before a byte comes out, so they need a bound that gzip and deflate do not; until then such bodies are refused or passed.
 //! - Phases 1 and 3, which see heads alone, run in one piece; what a server takes for a head is their bound.
 //! - JSON, XML and multipart cut by [`OverLimit::InspectFirstPart`] are malformed to rules that ask for it.
 //!

@@ -49,8 +49,6 @@ where
         // The call exists before the inner service is called: a panic in there tells its end.
         let mut call = Call::begin(shared);
         let (mut exam, mut stop) = Exam::begin(shared, &request, call.started);
-        // A head of many fields costs what a short body does, and flood comes as heads: the share is for them as well.
-        Pace::spend(exam.work());
         if stop.is_none() {
             match exam.look(&request, how.asked.protocol) {
                 Look::Refuse(refused) => stop = Some(refused),
@@ -60,12 +58,12 @@ where
                 }
                 // By far the most: there is no body, and the rest of the rules are done within one slice.
                 Look::Past => {
-                    let before = exam.work();
+                    // A head of many fields costs what a body does, and floods come as heads: the share is for them as well.
                     let step = match Pace::default().share() {
                         Some(share) => exam.request_slice(share),
                         None => Step::More,
                     };
-                    Pace::spend(exam.work() - before);
+                    Pace::spend_on_head(exam.work());
                     match step {
                         Step::Pass => {}
                         Step::Stop(stopped) => stop = Some(stopped),

@@ -166,3 +166,31 @@ fn requests_without_a_body_share_a_thread_as_well() {
     };
     std::thread::spawn(flood).join().unwrap();
 }
+
+#[test]
+fn ordinary_requests_without_a_body_are_decided_about_where_they_come() {
+    let flood = || {
+        let service = core_settings()
+            .build()
+            .unwrap()
+            .layer()
+            .layer(mock().service());
+        let mut cx = Context::from_waker(Waker::noop());
+        for at in 0..500 {
+            let request = Request::get(format!("/search?q=red+shoes&page={at}&sort=price"))
+                .header("host", "shop.example")
+                .header(
+                    "user-agent",
+                    "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Firefox/128.0",
+                )
+                .header("accept", "text/html,application/xhtml+xml,*/*;q=0.8")
+                .header("referer", "https://shop.example/items?sort=price&page=2")
+                .header("cookie", "session=6f1c0f2e9b; theme=dark")
+                .body(MockBody::empty())
+                .unwrap();
+            let mut future = pin!(service.clone().oneshot(request));
+            assert!(future.as_mut().poll(&mut cx).is_ready(), "request {at}");
+        }
+    };
+    std::thread::spawn(flood).join().unwrap();
+}
