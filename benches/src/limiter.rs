@@ -20,15 +20,16 @@
 //! and so lets each evict the others' lines; what it prints is what counts.
 //!
 //! # What is met, and how
-//! In two runs of the suite, which other work stopped for: `few` 157 to 165 instructions for 310 to 327, 0.50 to 0.51 (limit 0.6; governor's own
-//! count goes from 248 to 327 with its hash seeds: at 282 it is 0.56); `many` 79 ns for 250, 0.32 to 0.33 (limit 0.35); `zipf` 54 for 128 to 145,
-//! 0.37 to 0.42 (limit 0.45); two threads 33 ns for 48 on many keys, 42 for 107 on one; 15.8 bytes a key.
+//! In two runs of the suite: `few` 157 to 165 instructions for 310 to 327, 0.50 to 0.51 (limit 0.6; governor's own count
+//! changes with the seeds of its hash and was 248 to 327 in all runs, of which 157 is 0.48 to 0.63); `many` 79 ns for 250, 0.32
+//! to 0.33 (limit 0.35); `zipf` 54 for 128 to 145, 0.37 to 0.42 (limit 0.45); two threads 33 ns for 48 on many keys, 42 for 107
+//! on one; 15.8 bytes a key.
 //!
 //! `many` was 134 ns and `zipf` 73 until the key's line was asked for before the clock is read: the clock waits for every load
-//! before it, but not for such a hint, and is then 20 to 25 ns of the time that the line takes to come. With huge pages (`GLIBC_TUNABLES=glibc.malloc.hugetlb=1`, where the
-//! system allows them on request) ours takes 6 to 10 hundredths less, and governor's 12 to 15. Tried, and no better: the ways of a
-//! line searched in a function of their own (ten instructions more). Not tried: a clock of the processor's own, which
-//! would not obey tokio's paused one.
+//! before it, but not for such a hint, and its 20 to 25 ns are then a part of the time that the line takes to come. With huge
+//! pages (`GLIBC_TUNABLES=glibc.malloc.hugetlb=1`, where the system gives them to those who ask) ours takes a tenth less, and
+//! governor's too. Tried, and no better: searching a line's words in a function of its own (ten instructions more). Not tried:
+//! a clock of the processor's own, which would not obey tokio's paused one.
 //!
 //! What instructions do not tell: with ten thousand keys, all in the nearest caches, a decision takes 29 ns for governor's 21,
 //! because it looks at the system's clock.
