@@ -55,7 +55,7 @@ pub(crate) fn check(data: &[u8]) {
             assert!(!matches!(again, Err(FeedError::Line { .. })), "{again:?}");
         }
         Err(FeedError::TooMuch { percent, most }) => {
-            assert!(percent > most.into() && percent <= 100 * MOST as u64)
+            assert!(percent > most.into() && percent <= 100 * MOST as u64);
         }
         Err(FeedError::TooMany { most }) => assert!(most == MOST && lines > MOST),
         Err(FeedError::TooFew {
