@@ -1,6 +1,5 @@
 //! The flavours that ask as little of a service as tower's own: not `Send`, not `'static`, not even `Clone`.
 #![cfg(not(fusebox_loom))]
-#![expect(clippy::unwrap_used, reason = "a test: a panic is its report")]
 
 use std::{
     cell::Cell,
