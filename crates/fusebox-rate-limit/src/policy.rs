@@ -99,6 +99,12 @@ impl KeyBy {
         limiter: &RateLimiter<St>,
     ) -> Found {
         match self {
+            // The key alone first: it is cheaper than an identity, and nearly always there.
+            Self::Client(resolver)
+                if let Some(key) = resolver.key(head.headers, head.extensions) =>
+            {
+                Found::Key(key.into())
+            }
             Self::Client(resolver) => match resolver.resolve(head.headers, head.extensions) {
                 Ok(Some(client)) => Found::Key(client.key().into()),
                 Ok(None) => Found::Exempt,
