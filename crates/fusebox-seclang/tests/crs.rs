@@ -6,20 +6,11 @@
     reason = "a test may say that this cannot fail: its panic is the report"
 )]
 
-use std::path::PathBuf;
+mod core_rules;
+
 use std::time::{Instant, SystemTime};
 
 use fusebox_seclang::{Ruleset, Transaction};
-
-fn crs() -> Option<PathBuf> {
-    let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/crs");
-    let folder = std::env::var_os("FUSEBOX_CRS").map_or(beside, PathBuf::from);
-    if folder.join("rules").is_dir() {
-        return Some(folder);
-    }
-    eprintln!("no rules in {}: nothing was checked", folder.display());
-    None
-}
 
 fn rules(level: u8) -> Option<Ruleset> {
     built(level, false)
@@ -36,7 +27,9 @@ fn built(level: u8, plain: bool) -> Option<Ruleset> {
         "#
     );
     let start = Instant::now();
-    let builder = Ruleset::builder().text("setup", &setup).crs(crs()?);
+    let builder = Ruleset::builder()
+        .text("setup", &setup)
+        .crs(core_rules::folder()?);
     let builder = if plain { builder.plain() } else { builder };
     let rules = builder.build().unwrap_or_else(|error| panic!("{error}"));
     eprintln!(
