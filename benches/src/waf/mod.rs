@@ -129,7 +129,16 @@ macro_rules! hostile {
 /// The suite.
 #[must_use]
 pub fn suite() -> Suite {
-    let hostile = hostile!["noise", "nested", "tiny_arguments", "attack_lines"];
+    let hostile = hostile![
+        "noise",
+        "nested",
+        "tiny_arguments",
+        "attack_lines",
+        "attack_in_one",
+        "long_names",
+        "many_names",
+        "quoted_words"
+    ];
     let mut cases = Vec::new();
     let mut figures = Vec::new();
     let mut limits = Vec::new();
@@ -287,7 +296,16 @@ mod tests {
 
     #[test]
     fn hostile_bodies_are_as_long_as_a_body_may_be() {
-        for name in ["noise", "nested", "tiny_arguments", "attack_lines"] {
+        for name in [
+            "noise",
+            "nested",
+            "tiny_arguments",
+            "attack_lines",
+            "attack_in_one",
+            "long_names",
+            "many_names",
+            "quoted_words",
+        ] {
             let length = request(name).body.len();
             assert!(
                 (126 << 10..=128 << 10).contains(&length),

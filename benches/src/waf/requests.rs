@@ -132,6 +132,10 @@ pub(super) fn named(name: &str) -> Option<Request> {
         "nested" => post("/api/orders", JSON, nested(HOSTILE)),
         "tiny_arguments" => post("/reviews", FORM, tiny_arguments(HOSTILE)),
         "attack_lines" => post("/reviews", FORM, attack_lines(HOSTILE)),
+        "attack_in_one" => post("/reviews", FORM, attack_in_one(HOSTILE)),
+        "long_names" => post("/api/orders", JSON, long_names(HOSTILE)),
+        "many_names" => post("/reviews", FORM, many_names(HOSTILE)),
+        "quoted_words" => post("/reviews", FORM, quoted_words(HOSTILE)),
         _ => return None,
     };
     Some(request)
@@ -271,6 +275,83 @@ fn attack_lines(size: usize) -> String {
             break;
         }
         body.push_str(&argument);
+    }
+    body
+}
+
+/// All attacks in one argument: every rule whose strings are there has to read all of it.
+fn attack_in_one(size: usize) -> String {
+    let mut body = String::from("a=");
+    for argument in attack_lines(size * 2).split('&') {
+        let (_name, value) = argument.split_once('=').unwrap_or_default();
+        if body.len() + value.len() + 3 > size {
+            break;
+        }
+        body.push_str(value);
+        body.push_str("%0a");
+    }
+    body
+}
+
+/// Numbers in objects in objects: each has the names of all that it is in, which together are far longer than the body.
+fn long_names(size: usize) -> String {
+    const DEPTH: usize = 400;
+    let name = "n".repeat(100);
+    let mut body = String::new();
+    for _ in 0..DEPTH {
+        let _written = write!(body, r#"{{"{name}":"#);
+    }
+    body.push('[');
+    while body.len() + DEPTH + 4 < size {
+        body.push_str("7,");
+    }
+    body.push_str("7]");
+    body.push_str(&"}".repeat(DEPTH));
+    body
+}
+
+/// Arguments that are all name, each with a different byte that some transformation looks for.
+fn many_names(size: usize) -> String {
+    const MARKS: [&str; 8] = ["%27", "%5c", "%26", "%2f%2e", "%25", "+", "%2f*", "A"];
+    let mut body = String::new();
+    for (number, mark) in (0_u32..).zip(MARKS.iter().cycle()) {
+        let argument = format!("select{mark}from{mark}{number:x}{mark}exec(&");
+        if body.len() + argument.len() > size {
+            break;
+        }
+        body.push_str(&argument);
+    }
+    body
+}
+
+/// English with quotes, parentheses and the words that rules look for: what nothing rules out and little matches.
+fn quoted_words(size: usize) -> String {
+    const WORDS: [&str; 12] = [
+        "select",
+        "'time'",
+        "(more)",
+        "union",
+        "\"from\"",
+        "like",
+        "where;",
+        "eval",
+        "[document]",
+        "$name",
+        "alert/",
+        "echo\\",
+    ];
+    let mut body = String::from("a=");
+    for (number, word) in WORDS.iter().cycle().enumerate() {
+        if body.len() + 40 > size {
+            break;
+        }
+        for byte in format!("{word} {}", number * 7 % 13).bytes() {
+            let _written = write!(body, "%{byte:02x}");
+        }
+        body.push('+');
+    }
+    while body.len() < size {
+        body.push('e');
     }
     body
 }

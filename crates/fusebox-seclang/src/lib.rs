@@ -118,7 +118,7 @@ mod warm;
 
 pub use budget::{OverBudget, WorkBudget};
 pub use byteset::ByteSet;
-pub use engine::{Action, AuditRecord, Interruption, Match, Slice, Transaction};
+pub use engine::{Action, AuditRecord, Cause, Interruption, Match, Slice, Transaction};
 pub use error::{ErrorKind, Location, RulesetError};
 pub use resolver::{BlockLists, GeoDatabase, GeoField};
 pub use ruleset::{Ruleset, RulesetBuilder};

@@ -28,6 +28,16 @@ pub(crate) struct Scratch {
     value: Vec<u8>,
 }
 
+impl Scratch {
+    /// Empties both, and keeps at most so much of each.
+    pub(crate) fn rest(&mut self, keep: usize) {
+        for buffer in [&mut self.name, &mut self.value] {
+            buffer.clear();
+            buffer.shrink_to(keep);
+        }
+    }
+}
+
 impl Form {
     /// A form whose pairs are parted by `separator`: `SecArgumentSeparator`, usually `&`.
     #[must_use]

@@ -1,7 +1,7 @@
 //! One rule: its targets, what transformations make of them, its operator.
 
-use regex_automata::Input;
 use regex_automata::util::primitives::NonMaxUsize;
+use regex_automata::{Anchored, Input};
 
 use super::Engine;
 use super::lists::{Field, List, lists_of};
@@ -16,6 +16,9 @@ use crate::parse::Variable;
 /// How many times the work of a plain match it is to find the groups of one: a simulation of all states at once instead of an
 /// automaton, measured at 1,200 instructions a byte for CRS's largest expressions.
 const GROUPS_COST: u64 = 256;
+
+/// What any operator costs besides what it does for each byte, as so many bytes.
+const PER_TEST: u64 = 32;
 
 impl<'a> Engine<'a> {
     /// Whether the rule and all that are chained to it match.
@@ -432,7 +435,7 @@ impl<'a> Engine<'a> {
     /// Whether the operator, negation included, says yes to the text. Nothing matches once the budget is used up.
     fn test(&mut self, rule: &'a Rule, text: TextId) -> bool {
         let program = self.program;
-        self.state.work += self.state.texts.length(text) as u64;
+        self.state.work += PER_TEST + self.state.texts.length(text) as u64;
         if self.is_exhausted() {
             return false;
         }
@@ -542,21 +545,31 @@ impl<'a> Engine<'a> {
         match &rule.operator {
             Operator::Rx(regex) => {
                 let mut slots: [Option<NonMaxUsize>; 2 * CAPTURES as usize] = Default::default();
-                // Two slots are the whole match, which needs no search for groups.
-                if rule.capture_groups {
-                    self.state.work += GROUPS_COST * bytes.len() as u64;
-                }
-                let wanted = if rule.capture_groups { slots.len() } else { 2 };
-                // An expression for plain texts finds the same match, but has no groups.
-                let regex = if rule.capture_groups {
-                    Some(*regex)
-                } else {
-                    program.regex_for(*regex, self.state.texts.present(text))
-                };
-                if let (Some(slots), Some(regex)) = (slots.get_mut(..wanted), regex) {
+                // Where the match is, an expression for plain texts knows too; it has no groups.
+                let whole = program.regex_for(*regex, self.state.texts.present(text));
+                self.state.work += bytes.len() as u64;
+                let found = whole.and_then(|regex| {
                     self.scratch.run(program, regex, |regex, cache| {
-                        regex.search_slots_with(cache, &Input::new(bytes), slots);
-                    });
+                        regex.search_with(cache, &Input::new(bytes))
+                    })
+                });
+                if let Some(found) = found.flatten() {
+                    let [start, end, ..] = &mut slots;
+                    (*start, *end) = (
+                        NonMaxUsize::new(found.start()),
+                        NonMaxUsize::new(found.end()),
+                    );
+                    if rule.capture_groups {
+                        self.state.work += GROUPS_COST * found.len() as u64;
+                        // A match so long that its groups cost more than everything may is not searched for them.
+                        if self.work_done() <= program.budget.bytes {
+                            let match_alone =
+                                Input::new(bytes).span(found.span()).anchored(Anchored::Yes);
+                            self.scratch.run(program, *regex, |regex, cache| {
+                                regex.search_slots_with(cache, &match_alone, &mut slots);
+                            });
+                        }
+                    }
                 }
                 for (span, pair) in spans.iter_mut().zip(slots.chunks_exact(2)) {
                     if let [Some(start), Some(end)] = pair {

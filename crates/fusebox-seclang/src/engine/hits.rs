@@ -1,5 +1,7 @@
 //! Which entries of a list may match which probe, in the order of the list.
 
+use super::state::rest;
+
 /// Lists of entries, one for each probe and place that has any; all in one allocation.
 #[derive(Debug, Default)]
 pub(crate) struct Hits {
@@ -17,14 +19,16 @@ struct Hit {
 
 const NONE: u32 = u32::MAX;
 
-/// What a state keeps for the next transaction.
-const KEEP: usize = 1 << 16;
-
 impl Hits {
     pub(crate) fn clear(&mut self) {
         self.hits.clear();
-        self.hits.shrink_to(KEEP);
         self.ends.clear();
+    }
+
+    /// Gives back what is more than the next transaction is likely to need.
+    pub(crate) fn rest(&mut self) {
+        rest(&mut self.hits);
+        rest(&mut self.ends);
     }
 
     /// Takes note that `entry` may match; entries come in order, each any number of times.

@@ -1,5 +1,6 @@
 //! The collections of a request and a response.
 
+use super::state::rest;
 use super::texts::TextId;
 use crate::parse::Variable;
 
@@ -42,6 +43,11 @@ pub(crate) struct Lists([Vec<Entry>; LISTS]);
 impl Lists {
     pub(crate) fn clear(&mut self) {
         self.0.iter_mut().for_each(Vec::clear);
+    }
+
+    /// Gives back what is more than the next transaction is likely to need.
+    pub(crate) fn rest(&mut self) {
+        self.0.iter_mut().for_each(rest);
     }
 
     pub(crate) fn get(&self, list: List) -> &[Entry] {

@@ -48,7 +48,7 @@ pub use found::Match;
 pub(crate) use lists::{Field, LISTS, List, lists_of};
 pub(crate) use persist::Store;
 pub(crate) use scratch::Scratch;
-pub use transaction::{Action, Interruption, Slice, Transaction};
+pub use transaction::{Action, Cause, Interruption, Slice, Transaction};
 pub(crate) use tx::TxValue;
 
 /// A program at work on a state.

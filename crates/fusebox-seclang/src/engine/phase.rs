@@ -1,7 +1,7 @@
 //! Which rules of a phase run, and what becomes of a match of a whole chain.
 
 use super::Engine;
-use super::state::{Found, Stopped, Verdict};
+use super::state::{Found, OVER_BUDGET, Stopped, Verdict};
 use crate::budget::OverBudget;
 use crate::compile::{Disruptive, Head, Rule, bits_contain};
 use crate::parse::{Allow, EngineMode};
@@ -14,26 +14,35 @@ impl<'a> Engine<'a> {
 
     /// Runs phase `phase` until it ends or about `work` bytes have been looked at; whether it has ended.
     ///
-    /// Rules are not taken apart: a slice may take longer by one rule, which is one operator over the values it looks at.
+    /// A slice ends after the step that brings it to its share: a step is what one chain of transformations makes of a value, a
+    /// look of the filter at one text, or one chain of rules with all the values that the filter left for it.
     pub(super) fn run_slice(&mut self, phase: u8, work: u64) -> bool {
-        let until = self.work_done().saturating_add(work);
+        // At least something: a caller that asks for nothing would ask for ever.
+        self.state.until = self.work_done().saturating_add(work.max(1));
         let mut position = match self.state.running {
             Some((running, position)) if running == phase => position,
             _ => {
                 if !self.may_run(phase) {
                     return true;
                 }
-                self.screen(phase);
+                self.state.screened = false;
                 0
             }
         };
+        if !self.state.screened {
+            self.state.running = Some((phase, 0));
+            if !self.screen(phase) {
+                return false;
+            }
+            self.state.screened = true;
+        }
         let program = self.program;
         let heads = program.phases.get(usize::from(phase) - 1);
         let heads = heads.map_or(&[][..], Vec::as_slice);
         while self.may_run(phase)
             && let Some(at) = heads.get(position)
         {
-            if self.work_done() >= until {
+            if self.slice_ends() {
                 self.state.running = Some((phase, position));
                 return false;
             }
@@ -51,7 +60,12 @@ impl<'a> Engine<'a> {
 
     /// Bytes that transformations, filters and operators have looked at so far.
     pub(super) fn work_done(&self) -> u64 {
-        self.state.work.saturating_add(self.state.texts.transformed)
+        self.state.work.saturating_add(self.state.texts.work)
+    }
+
+    /// Whether the slice under way has had its share.
+    pub(super) fn slice_ends(&self) -> bool {
+        self.work_done() >= self.state.until
     }
 
     /// Whether the budget is used up; what that means is decided once.
@@ -65,7 +79,7 @@ impl<'a> Engine<'a> {
             state.exhausted = true;
             if let OverBudget::Refuse { status } = budget.outcome {
                 let stopped = Stopped {
-                    rule: u32::MAX,
+                    rule: OVER_BUDGET,
                     phase: state.running.map_or(2, |(phase, _)| phase),
                     verdict: Verdict::Deny(status),
                 };

@@ -2,29 +2,33 @@
 
 use super::Engine;
 use super::lists::{Field, List};
-use super::texts::TextId;
+use super::texts::{LONG, TextId};
 use crate::compile::{Bits, Lane, Lanes, MAX_WORDS, Place, Probe, Screen, bits_contain};
 
 impl Engine<'_> {
-    /// Looks at what has come since the last phase.
-    pub(super) fn screen(&mut self, phase: u8) {
+    /// Looks at what has come since the last phase; whether it came to the end before the slice did. What was looked at is not
+    /// looked at again, so calling again goes on.
+    pub(super) fn screen(&mut self, phase: u8) -> bool {
         let at = match phase {
             1 | 2 => 0,
             3 | 4 => 1,
-            _ => return,
+            _ => return true,
         };
         let program = self.program;
         let Some(screen) = program.screens.as_ref().and_then(|screens| screens.get(at)) else {
-            return;
+            return true;
         };
         for (place_at, lane) in screen.places.iter().enumerate() {
             match &lane.place {
                 Place::List(list, field) => {
                     let end = self.state.lists.get(*list).len();
-                    for entry_at in self.looked_at(at, place_at, end)..end {
+                    for entry_at in self.looked_at(at, place_at)..end {
                         // Long names under every transformation are work too; no rule runs once it is too much.
                         if self.is_exhausted() {
-                            return;
+                            return true;
+                        }
+                        if self.slice_ends() {
+                            return false;
                         }
                         let Some(entry) = self.state.lists.get(*list).get(entry_at).copied() else {
                             break;
@@ -34,33 +38,44 @@ impl Engine<'_> {
                             Field::Value => entry.value,
                         };
                         let cells = place_at * screen.probes;
-                        self.look(screen, at, lane, Some((entry.name, entry_at, cells)), text);
+                        if !self.look(screen, at, lane, Some((entry.name, entry_at, cells)), text) {
+                            return false;
+                        }
+                        self.set_looked_at(at, place_at, entry_at + 1);
                     }
                 }
                 Place::Single(variable) => {
                     let text = self.state.single(*variable);
                     // Counted from one, so that the empty text of the beginning is looked at too.
                     let seen = text.index() + 1;
-                    if self.looked_at(at, place_at, seen) != seen {
-                        self.look(screen, at, lane, None, text);
+                    if self.looked_at(at, place_at) != seen {
+                        if !self.look(screen, at, lane, None, text) {
+                            return false;
+                        }
+                        self.set_looked_at(at, place_at, seen);
                     }
                 }
             }
         }
+        true
     }
 
-    /// How much of a place was looked at, which is then `now`.
-    fn looked_at(&mut self, screen: usize, place: usize, now: usize) -> usize {
-        let cell = self
-            .state
-            .looked_at
-            .get_mut(screen)
-            .and_then(|places| places.get_mut(place));
-        cell.map_or(now, |cell| {
-            std::mem::replace(cell, u32::try_from(now).unwrap_or(u32::MAX)) as usize
-        })
+    /// How much of a place was looked at.
+    fn looked_at(&self, screen: usize, place: usize) -> usize {
+        let places = self.state.looked_at.get(screen);
+        places
+            .and_then(|places| places.get(place))
+            .map_or(0, |looked_at| *looked_at as usize)
     }
 
+    fn set_looked_at(&mut self, screen: usize, place: usize, now: usize) {
+        let places = self.state.looked_at.get_mut(screen);
+        if let Some(cell) = places.and_then(|places| places.get_mut(place)) {
+            *cell = u32::try_from(now).unwrap_or(u32::MAX);
+        }
+    }
+
+    /// Whether the whole text was looked at before the slice ended.
     fn look(
         &mut self,
         screen: &Screen,
@@ -68,7 +83,7 @@ impl Engine<'_> {
         lane: &Lane,
         entry: Option<(TextId, usize, usize)>,
         text: TextId,
-    ) {
+    ) -> bool {
         for lanes in &lane.lanes {
             if let (Some(wanted), Some((name, ..))) = (&lanes.name, entry)
                 && !self.state.texts.get(name).eq_ignore_ascii_case(wanted)
@@ -76,8 +91,11 @@ impl Engine<'_> {
                 continue;
             }
             let entry = entry.map(|(_, entry, cells)| (entry, cells));
-            self.look_through(screen, at, lanes, &lane.of, entry, text);
+            if !self.look_through(screen, at, lanes, &lane.of, entry, text) {
+                return false;
+            }
         }
+        true
     }
 
     fn look_through(
@@ -88,13 +106,14 @@ impl Engine<'_> {
         of: &Bits,
         entry: Option<(usize, usize)>,
         text: TextId,
-    ) {
+    ) -> bool {
         let program = self.program;
         let state = &mut *self.state;
         let (Some(candidates), Some(hits)) = (state.candidates.get_mut(at), state.hits.get_mut(at))
         else {
-            return;
+            return true;
         };
+        let until = state.until;
         let mut note = |probes: &[u64], lane: &[u64]| {
             for (word_at, ((candidate, probe), lane)) in
                 candidates.iter_mut().zip(probes).zip(lane).enumerate()
@@ -110,21 +129,28 @@ impl Engine<'_> {
                 }
             }
         };
-        let length = state.texts.length(text) as u64;
-        state.work += length;
         let present = state.texts.present(text);
         if !lanes.always_changes && !present.intersects(lanes.triggers) {
             let all = lanes.all.words();
             note(state.texts.probes(screen, of, all, text), all);
-            return;
+            return true;
         }
         // Most chains leave most values as they are, and different chains make the same of a value: each text is looked at once,
         // for all chains that lead to it.
         let mut seen_by = std::mem::take(&mut state.seen_by);
         seen_by.clear();
+        let mut is_cut = false;
         for chain in &lanes.chains {
             let seen = if chain.always_changes || present.intersects(chain.triggers) {
-                state.texts.transformed(program, text, chain.node)
+                let seen = state.texts.transformed(program, text, chain.node);
+                // What is left is done by the next slice, which finds what was done in the arena.
+                if state.work.saturating_add(state.texts.work) >= until
+                    && state.texts.length(text) >= LONG
+                {
+                    is_cut = true;
+                    break;
+                }
+                seen
             } else {
                 text
             };
@@ -140,9 +166,15 @@ impl Engine<'_> {
             }
         }
         for (seen, probes) in &seen_by {
+            if is_cut {
+                break;
+            }
             note(state.texts.probes(screen, of, probes, *seen), probes);
+            is_cut = state.work.saturating_add(state.texts.work) >= until
+                && state.texts.length(text) >= LONG;
         }
         state.seen_by = seen_by;
+        !is_cut
     }
 
     /// The first entry of a list that may match, for [`hit_at`](Self::hit_at).

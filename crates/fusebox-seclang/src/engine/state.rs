@@ -39,6 +39,12 @@ pub(crate) enum Verdict {
     Redirect(u16, Range<usize>),
 }
 
+/// In the place of a rule: a body was longer than it may be.
+pub(crate) const OVER_LIMIT: u32 = u32::MAX;
+
+/// In the place of a rule: the work budget was used up.
+pub(crate) const OVER_BUDGET: u32 = u32::MAX - 1;
+
 /// A disruptive action that a rule took, or would have taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stopped {
@@ -95,10 +101,14 @@ pub(crate) struct State {
     pub(crate) detected: Option<Stopped>,
     pub(crate) highest_severity: Option<u8>,
     pub(crate) current: u32,
-    /// Bytes that filters and operators have looked at.
+    /// What operators have done, as the budget counts; the arena counts the rest.
     pub(crate) work: u64,
     /// The phase under way and the position of its next rule.
     pub(crate) running: Option<(u8, usize)>,
+    /// The filter has looked at all there is for the phase under way.
+    pub(crate) screened: bool,
+    /// How much work may have been done when the slice under way ends.
+    pub(crate) until: u64,
     /// The budget ended before the rules did.
     pub(crate) exhausted: bool,
     pub(crate) unix: u64,
@@ -110,8 +120,15 @@ pub(crate) struct State {
     pub(crate) geo: Vec<(TextId, TextId)>,
 }
 
-/// What a state keeps of a body for the next transaction.
-const KEEP_BODY: usize = 256 << 10;
+/// How many bytes of a buffer a state keeps while nobody uses it. Enough for everyday requests and bodies of a few kilobytes, so that
+/// they allocate nothing; a burst of large bodies must not pin its memory for ever, and each thread has some of these.
+pub(super) const KEEP: usize = 128 << 10;
+
+/// Empties a buffer and gives back what it has beyond that.
+pub(super) fn rest<T>(buffer: &mut Vec<T>) {
+    buffer.clear();
+    buffer.shrink_to(KEEP / size_of::<T>());
+}
 
 impl State {
     pub(crate) fn new() -> Self {
@@ -150,12 +167,38 @@ impl State {
             current: 0,
             work: 0,
             running: None,
+            screened: false,
+            until: u64::MAX,
             exhausted: false,
             unix: 0,
             unique: 0,
             unique_id: None,
             opened: Vec::new(),
             geo: Vec::new(),
+        }
+    }
+
+    /// Gives back what is more than the next transaction is likely to need.
+    pub(crate) fn rest(&mut self) {
+        self.texts.rest();
+        self.lists.rest();
+        self.hits.iter_mut().for_each(Hits::rest);
+        self.query.rest(KEEP);
+        self.tx.rest();
+        rest(&mut self.matched);
+        rest(&mut self.matched_before);
+        rest(&mut self.found);
+        rest(&mut self.excluded);
+        rest(&mut self.seen_by);
+        rest(&mut self.opened);
+        for buffer in [
+            &mut self.log,
+            &mut self.buffer,
+            &mut self.name_buffer,
+            &mut self.request_body,
+            &mut self.response_body,
+        ] {
+            rest(buffer);
         }
     }
 
@@ -195,9 +238,7 @@ impl State {
         self.request_body_access = program.settings.request_body.access;
         self.response_body_access = program.settings.response_body.access;
         self.request_body.clear();
-        self.request_body.shrink_to(KEEP_BODY);
         self.response_body.clear();
-        self.response_body.shrink_to(KEEP_BODY);
         self.allow = None;
         self.stopped = None;
         self.detected = None;
@@ -205,6 +246,8 @@ impl State {
         self.current = 0;
         self.work = 0;
         self.running = None;
+        self.screened = false;
+        self.until = u64::MAX;
         self.exhausted = false;
         self.unix = unix;
         self.unique = unique;

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::state::rest;
 use crate::compile::{Bits, Filter, Program, Screen};
 use crate::{ByteSet, Transformation};
 
@@ -71,7 +72,11 @@ struct Made {
 }
 
 /// From this length on it is worth remembering what came of looking at a text: different chains come to the same one.
-const LONG: usize = 256;
+pub(crate) const LONG: usize = 256;
+
+/// What any step costs besides what it does for each byte, as so many bytes: a look at a text or a transformation of it. A body
+/// of thousands of arguments of one byte costs nothing else.
+const PER_STEP: u64 = 32;
 
 /// An operator whose answer is remembered with the text.
 #[derive(Clone, Copy, Debug)]
@@ -96,8 +101,8 @@ pub(crate) struct Texts {
     literals: Vec<u64>,
     /// What steps made of long texts.
     made: Vec<Made>,
-    /// Bytes that transformations have written; the work budget counts them.
-    pub(crate) transformed: u64,
+    /// What transformations and the filter have done, as the budget counts.
+    pub(crate) work: u64,
     buffer: Vec<u8>,
     /// Short values seen lately in one list, by a hash of their bytes; the newest wins.
     recent: Vec<TextId>,
@@ -109,28 +114,29 @@ const RECENT: usize = 256;
 /// Longer values seldom come twice.
 const MAX_RECENT: usize = 32;
 
-/// What one arena keeps for the next transaction: a burst of large bodies must not pin its memory for ever.
-const KEEP_BYTES: usize = 2 << 20;
-
 impl Texts {
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
-        self.bytes.shrink_to(KEEP_BYTES);
         self.texts.clear();
-        self.texts.shrink_to(KEEP_BYTES / size_of::<Text>());
         self.rows.clear();
-        self.rows.shrink_to(KEEP_BYTES / size_of::<u32>());
         self.probes.clear();
-        self.probes.shrink_to(KEEP_BYTES / size_of::<u64>());
         self.literals.clear();
-        self.literals.shrink_to(KEEP_BYTES / size_of::<u64>());
         self.made.clear();
-        self.made.shrink_to(KEEP_BYTES / size_of::<Made>());
         self.buffer.clear();
-        self.buffer.shrink_to(KEEP_BYTES);
-        self.transformed = 0;
+        self.work = 0;
         self.recent.clear();
         self.push(&[]);
+    }
+
+    /// Gives back what is more than the next transaction is likely to need.
+    pub(crate) fn rest(&mut self) {
+        rest(&mut self.bytes);
+        rest(&mut self.texts);
+        rest(&mut self.rows);
+        rest(&mut self.probes);
+        rest(&mut self.literals);
+        rest(&mut self.made);
+        rest(&mut self.buffer);
     }
 
     /// Takes a copy.
@@ -297,7 +303,9 @@ impl Texts {
         let row = start..start + words;
         let probes = self.probes.get_mut(row.clone()).unwrap_or_default();
         let length = (text.end - text.start) as usize;
+        self.work += PER_STEP;
         if filter.look_at_bytes(length, text.present, probes) {
+            self.work += length as u64;
             match self.literals_of_folded(filter, place, row.clone(), text.folded) {
                 Some(at) => {
                     let found = self.literals.get(at..at + words).unwrap_or_default();
@@ -428,7 +436,7 @@ impl Texts {
         }
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
-        self.transformed += self.length(id) as u64;
+        self.work += PER_STEP + self.length(id) as u64;
         let after = if step.apply(self.get(id), &mut buffer) {
             self.sibling(root, &buffer, step.present_after(present))
         } else {

@@ -8,7 +8,7 @@ use super::audit::AuditRecord;
 use super::body::BodyReader;
 use super::found::Match;
 use super::lists::List;
-use super::state::{State, Stopped, Verdict};
+use super::state::{OVER_BUDGET, OVER_LIMIT, State, Stopped, Verdict};
 use crate::parse::{AuditMode, BodyLimitAction, EngineMode, Variable};
 use crate::ruleset::Shared;
 
@@ -70,9 +70,28 @@ pub struct Interruption {
     action: Action,
     rule_id: u32,
     phase: u8,
+    cause: Cause,
+}
+
+/// What decided an [`Interruption`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cause {
+    /// A rule matched.
+    Rule,
+    /// A body is longer than the limit, whose action is `Reject`.
+    BodyLimit,
+    /// The [`WorkBudget`](crate::WorkBudget) was used up before the rules were done: nothing is known about the rest of the request.
+    WorkBudget,
 }
 
 impl Interruption {
+    /// What decided it.
+    #[must_use]
+    pub const fn cause(&self) -> Cause {
+        self.cause
+    }
+
     /// What to do.
     #[must_use]
     pub const fn action(&self) -> &Action {
@@ -228,7 +247,7 @@ impl Transaction {
         if action == BodyLimitAction::Reject {
             let state = self.state.as_deref_mut()?;
             let stopped = Stopped {
-                rule: u32::MAX,
+                rule: OVER_LIMIT,
                 phase,
                 verdict: Verdict::Deny(status),
             };
@@ -269,8 +288,9 @@ impl Transaction {
     /// Phase 2 in slices of about `work` bytes looked at: call again while it says [`Slice::More`]. Between two calls an
     /// asynchronous caller can let others run. Ten slices decide what one would.
     ///
-    /// 256 KiB of work take about a millisecond. The first slice may be much longer: what ends the parsing of the body, and
-    /// the one pass of the filters over all values before the first rule, are not divided.
+    /// 256 KiB of work take about a millisecond. A slice may be longer by its last step: what one chain of transformations makes
+    /// of a value, one look at a text, or one chain of rules with the values that the filter left for it. What ends the parsing of
+    /// the body is in the first slice; most of the parsing is done as the body comes.
     pub fn end_request_body_slice(&mut self, work: u64) -> Slice {
         if let Some(stopped) = self.end_request_headers() {
             return Slice::Done(Some(stopped));
@@ -294,9 +314,9 @@ impl Transaction {
     /// them.
     #[must_use]
     pub fn work(&self) -> u64 {
-        self.state.as_ref().map_or(0, |state| {
-            state.work.saturating_add(state.texts.transformed)
-        })
+        self.state
+            .as_ref()
+            .map_or(0, |state| state.work.saturating_add(state.texts.work))
     }
 
     /// Whether the budget was used up before the rules were done.
@@ -435,6 +455,11 @@ impl Transaction {
             action,
             rule_id: head.map_or(0, |head| head.id),
             phase: stopped.phase,
+            cause: match stopped.rule {
+                OVER_LIMIT => Cause::BodyLimit,
+                OVER_BUDGET => Cause::WorkBudget,
+                _ => Cause::Rule,
+            },
         })
     }
 
@@ -520,7 +545,8 @@ impl Transaction {
 
 impl Drop for Transaction {
     fn drop(&mut self) {
-        if let Some(state) = self.state.take() {
+        if let Some(mut state) = self.state.take() {
+            state.rest();
             self.shared.states.give_back(state);
         }
     }

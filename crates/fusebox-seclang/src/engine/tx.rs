@@ -2,6 +2,7 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 
+use super::state::rest;
 use super::texts::{TextId, Texts};
 use crate::compile::Program;
 
@@ -55,6 +56,16 @@ impl Tx {
     pub(crate) fn begin(&mut self, initial: &[TxValue]) {
         self.slots.clear();
         self.slots.extend_from_slice(initial);
+        self.forget_dynamic();
+    }
+
+    /// Gives back what is more than the next transaction is likely to need.
+    pub(crate) fn rest(&mut self) {
+        self.forget_dynamic();
+        rest(&mut self.dynamic);
+    }
+
+    fn forget_dynamic(&mut self) {
         if !self.dynamic.is_empty() {
             self.dynamic.clear();
             self.buckets.fill(NONE);

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 /// The folder that `FUSEBOX_CRS` names, or the one beside the project; says that nothing is checked if there is none.
-pub fn folder() -> Option<PathBuf> {
+pub(crate) fn folder() -> Option<PathBuf> {
     let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/crs");
     let folder = std::env::var_os("FUSEBOX_CRS").map_or(beside, PathBuf::from);
     if folder.join("rules").is_dir() {
