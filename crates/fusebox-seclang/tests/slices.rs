@@ -1,10 +1,5 @@
 //! No slice is much longer than what it was given, whatever the body is.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test may say that this cannot fail: its panic is the report"
-)]
-
 mod core_rules;
 
 use std::time::SystemTime;
@@ -27,7 +22,7 @@ fn bodies() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let mut state = 1_u32;
     while noise.len() < BODY {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        noise.push(symbols[(state >> 16) as usize % symbols.len()]);
+        noise.extend(symbols.get((state >> 16) as usize % symbols.len()));
     }
     let tower = format!("{}1{}", "[".repeat(300), "]".repeat(300));
     vec![
