@@ -26,7 +26,7 @@ const EACH: u64 = 256;
 /// A head that takes no more is left to the runtime, which looks at its timers after some sixty tasks in any case: so many of these
 /// are a millisecond. Twice what a browser's takes with the built-in rules; nearly all are decided about where they come, without
 /// a place in a turn.
-const HEAD: u64 = 4 << 10;
+const HEAD: u64 = 12 << 10;
 
 /// Numbers of turns are never used twice, on whatever thread: a task may go on elsewhere.
 static THREADS: AtomicU64 = AtomicU64::new(1);
