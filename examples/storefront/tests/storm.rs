@@ -127,10 +127,10 @@ fn where_there_is_no_second_namespace_the_attacker_is_named_by_a_proxy_and_that_
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{stdout}\n{stderr}");
     let not_run = stdout.lines().filter(|line| line.contains("not run: "));
-    assert_eq!(not_run.count(), 2, "{stdout}");
-    assert!(stdout.contains("| then closed by the layer"), "{stdout}");
+    assert_eq!(not_run.count(), 3, "{stdout}");
+    assert!(stdout.contains("| then answered 403 by the layer"), "{stdout}");
     assert!(
-        !stdout.contains("| then closed by the layer |     0"),
+        !stdout.contains("| then answered 403 by the layer |     0"),
         "{stdout}"
     );
 }

@@ -2,15 +2,14 @@
 
 pub(crate) mod bans;
 pub(crate) mod care;
+#[cfg(all(feature = "nftables", target_os = "linux"))]
+mod kernel;
 mod live;
 
 use std::{
     hash::{BuildHasher, RandomState},
     net::IpAddr,
-    sync::{
-        Arc, Mutex, PoisonError, RwLock, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, RwLock, atomic::AtomicU64},
     time::{Duration, SystemTime},
 };
 
@@ -20,9 +19,11 @@ use fusebox_core::{
     stats::StatsSnapshot, time::Clock,
 };
 
+#[cfg(all(feature = "nftables", target_os = "linux"))]
+pub(crate) use self::kernel::WeakJail;
 use crate::{
     JailConfig, JailConfigError,
-    engine::{Cause, Crowded, Held, Inmate, Key, Network, Never, Prison, Rules, Terms, TermsError},
+    engine::{Cause, Crowded, Held, Key, Network, Never, Prison, Rules, Terms, TermsError},
     feeds::Feeds,
     file::{self, Calendar},
     lines::Lines,
@@ -348,22 +349,6 @@ impl Jail {
         self.0.jitter.hash_one(1)
     }
 
-    #[cfg(all(feature = "nftables", target_os = "linux"))]
-    pub(crate) fn downgrade(&self) -> WeakJail {
-        WeakJail(Arc::downgrade(&self.0))
-    }
-
-    /// Says how often who is in, or whether it is acted on, has changed.
-    #[cfg(all(feature = "nftables", target_os = "linux"))]
-    pub(crate) fn changes(&self) -> u64 {
-        self.0.changes.load(Ordering::Acquire)
-    }
-
-    #[cfg(all(feature = "nftables", target_os = "linux"))]
-    pub(crate) fn inmates(&self, now: Timestamp, show: impl FnMut(Inmate)) {
-        self.0.prison.for_each(now, show);
-    }
-
     #[inline]
     pub(crate) fn now(&self) -> Timestamp {
         self.0.now()
@@ -372,17 +357,6 @@ impl Jail {
     /// Tells that a call was refused or is over.
     pub(crate) fn report(&self, at: Timestamp, call: Call) {
         self.0.reporter.report(at, EventKind::Call(call));
-    }
-}
-
-/// A jail that does not live for whoever has this.
-#[cfg(all(feature = "nftables", target_os = "linux"))]
-pub(crate) struct WeakJail(Weak<Inner>);
-
-#[cfg(all(feature = "nftables", target_os = "linux"))]
-impl WeakJail {
-    pub(crate) fn upgrade(&self) -> Option<Jail> {
-        self.0.upgrade().map(Jail)
     }
 }
 

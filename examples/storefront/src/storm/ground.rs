@@ -74,10 +74,13 @@ impl Ground {
     /// Why a banned client cannot be turned away there; none if it can.
     pub(super) fn lacks(&self, bans: Bans) -> Option<String> {
         match (self, bans) {
-            (_, Bans::Handler | Bans::Deny | Bans::Drop) => None,
-            (Self::Together(reason), Bans::Accept | Bans::Kernel) => Some(reason.clone()),
+            (_, Bans::Handler | Bans::Deny) => None,
+            // A proxy's connection carries others, too: nothing closes that for one client's sake.
+            (Self::Together(reason), Bans::Drop | Bans::Accept | Bans::Kernel) => {
+                Some(reason.clone())
+            }
             #[cfg(target_os = "linux")]
-            (Self::Apart(_), Bans::Accept) => None,
+            (Self::Apart(_), Bans::Drop | Bans::Accept) => None,
             #[cfg(target_os = "linux")]
             (Self::Apart(cable), Bans::Kernel) => cable.no_nftables.clone(),
         }

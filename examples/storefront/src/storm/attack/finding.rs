@@ -197,7 +197,7 @@ impl Attack {
                 row(
                     match self.siege_bans {
                         Bans::Accept => "then closed at accept",
-                        _ => "then closed by the layer",
+                        _ => "then answered 403 by the layer",
                     },
                     turned_away.to_string(),
                 ),

@@ -92,7 +92,7 @@ pub(super) async fn run(plan: &Plan, directory: &Path, orders: u32) -> anyhow::R
     // As deep as it goes here without the kernel, where nobody would see the attacker being turned away.
     let bans = match ground.lacks(Bans::Accept) {
         None => Bans::Accept,
-        Some(_) => Bans::Drop,
+        Some(_) => Bans::Deny,
     };
     let service = start(bans, &ground, directory).await?;
     let (address, way) = (service.address, ground.way());
