@@ -339,6 +339,28 @@ fn a_key_that_shared_takes_what_was_spent_along() {
 }
 
 #[test]
+fn what_others_spend_in_a_new_window_does_not_make_those_who_share_forget_the_one_before() {
+    let quota = Quota::per(1_000, Duration::from_secs(1));
+    let window = Window::new(quota, true).unwrap();
+    let store = store(Accounts::window(window, layout(1, Overflow::Share)));
+    // All sixteen words, in both windows: the one before counts too.
+    for filler in 0..16 {
+        assert!(passes(&store, SECOND - 2, filler));
+    }
+    assert_eq!(field(&store, "overflowed"), 0);
+    let spender = 1_000_000;
+    let spent = (0..2_000).filter(|_| passes(&store, SECOND - 1, spender));
+    assert_eq!(spent.count(), 1_000);
+    // So many that there is one of them in each of the shares.
+    for other in 1_000..3_000 {
+        let _ = passes(&store, SECOND, other);
+    }
+    assert!(!passes(&store, SECOND, spender));
+    let half = (0..2_000).filter(|_| passes(&store, SECOND + SECOND / 2, spender));
+    assert!(half.count() <= 500);
+}
+
+#[test]
 fn what_time_has_given_back_is_not_given_back_again_to_those_who_share() {
     let store = store(bucket(DAY, layout(1, Overflow::Share)));
     let left = |nanos, key| {

@@ -7,7 +7,7 @@ use fusebox_core::{Timestamp, Value};
 
 use super::hash::{Key, KeyHasher};
 use super::log_table::LogTable;
-use super::table::{Aging, FALSE_MATCH, NoPlace, Overflow, Room, Spot, Table};
+use super::table::{Aging, FALSE_MATCH, NoPlace, Overflow, Room, Spot, Table, either_word};
 use super::{
     Act, Answer, Decision, Keys, MOST_POLICIES, Question, QuotaStore, Standing, StoreError, Verdict,
 };
@@ -151,10 +151,11 @@ impl Accounts {
         match &self.0 {
             Kind::Bucket(_, table) => drop(table.spot(at.place(0))),
             Kind::Window(rules, table) => {
-                let salt = parity(&rules.at(at.now));
-                table.spot(at.place(salt));
+                let moment = rules.at(at.now);
+                let salt = parity(&moment);
+                table.spot(at.window(&moment, salt));
                 if rules.slides() {
-                    table.spot(at.place(salt ^ 1));
+                    table.spot(at.window(&moment, salt ^ 1));
                 }
             }
             Kind::Log(..) => {}
@@ -178,7 +179,7 @@ impl Accounts {
             Kind::Window(rules, table) => {
                 let moment = rules.at(at.now);
                 let (salt, before) = windows(&moment, table, at);
-                let step = table.update(at.place(salt), &moment, |state| {
+                let step = table.update(at.window(&moment, salt), &moment, |state| {
                     taken(moment.spend(state, before, cost), really)
                 });
                 said(step, |ticks| moment.duration(ticks))
@@ -213,7 +214,7 @@ impl Accounts {
             Kind::Window(rules, table) => {
                 let moment = rules.at(at.now);
                 let salt = parity(&moment);
-                table.update(at.place(salt), &moment, |state| {
+                table.update(at.window(&moment, salt), &moment, |state| {
                     (Some(moment.penalise(state, cost)), ())
                 })
             }
@@ -249,7 +250,7 @@ impl Accounts {
                     return;
                 };
                 let now = rules.at(at.now);
-                let place = at.place(parity(&then));
+                let place = at.window(&then, parity(&then));
                 // A window that is not over keeps its place, and of one that is nothing is given back.
                 let refund = |state| {
                     let after = then.refund(state, cost);
@@ -294,7 +295,7 @@ impl Accounts {
             Kind::Window(rules, table) => {
                 let moment = rules.at(at.now);
                 let (salt, before) = windows(&moment, table, at);
-                table.update(at.place(salt), &moment, |state| {
+                table.update(at.window(&moment, salt), &moment, |state| {
                     let remaining = moment.remaining(state, before);
                     let reset = moment.reset();
                     (None, Standing { remaining, reset })
@@ -362,6 +363,18 @@ impl At<'_> {
     fn place(&self, salt: u64) -> u64 {
         self.hasher.place(self.key, salt)
     }
+
+    /// The place of the even or of the odd window. Where both count, no key's odd one shares anything with any key's even
+    /// one, which would forget what was spent in it.
+    #[inline]
+    fn window(&self, moment: &window::Moment, parity: u64) -> u64 {
+        let place = self.place(parity);
+        if moment.slides() {
+            either_word(place, parity == 1)
+        } else {
+            place
+        }
+    }
 }
 
 struct Counted {
@@ -416,7 +429,7 @@ fn windows(moment: &window::Moment, table: &Table, at: &At<'_>) -> (u64, u64) {
     if !moment.slides() {
         return (salt, 0);
     }
-    let before = table.update(at.place(salt ^ 1), moment, |state| {
+    let before = table.update(at.window(moment, salt ^ 1), moment, |state| {
         (None, moment.before(state))
     });
     (salt, before.unwrap_or(0))

@@ -50,6 +50,8 @@ pub(crate) struct Room {
     /// A new key takes its first line while that has so many places left, so that most keys are found with
     /// one look; past that the emptier of the two, so that lines fill evenly.
     roomy: usize,
+    /// How many quotas those share that find no place: as many for each word of a key.
+    shares: usize,
 }
 
 impl Room {
@@ -58,12 +60,14 @@ impl Room {
     pub(crate) const ONE_WORD: Self = Self {
         words_per_key: 2,
         roomy: if cfg!(fusebox_loom) { 1 } else { 3 },
+        shares: SHARES,
     };
     /// For keys with two, as a sliding window has: two thirds full, in exchange for eight bytes less for each key. Lines that
     /// fill more evenly make up for it: one word in some ten million finds no place, one in five is in its second line.
     pub(crate) const TWO_WORDS: Self = Self {
         words_per_key: 3,
         roomy: if cfg!(fusebox_loom) { 1 } else { 5 },
+        shares: 2 * SHARES,
     };
 }
 
@@ -72,6 +76,9 @@ impl Room {
 pub(crate) const FALSE_MATCH: f64 = 8.0 / (1_u64 << TAG_BITS) as f64;
 /// How many quotas those share that find no place.
 const SHARES: usize = if cfg!(fusebox_loom) { 1 } else { 64 };
+/// The bits of a hash that tell apart the two words of a key that has two: one of the tag, and the highest of those
+/// that choose the share.
+const SECOND_WORD: u64 = 0b10 | (SHARES as u64) << TAG_BITS;
 /// Set in a share that was ever used.
 const USED: u64 = 1 << 63;
 
@@ -196,7 +203,7 @@ impl Table {
             beyond: Line::new(),
             shares: match overflow {
                 Overflow::Refuse => None,
-                Overflow::Share => Some((0..SHARES).map(|_| AtomicU64::new(0)).collect()),
+                Overflow::Share => Some((0..room.shares).map(|_| AtomicU64::new(0)).collect()),
             },
             counters: Default::default(),
         }
@@ -454,7 +461,7 @@ impl Table {
     fn share(&self, hash: u64) -> Option<&AtomicU64> {
         let shares = self.shares.as_ref()?;
         // Bits that choose neither the tag nor, in any table that fits a memory, the line.
-        let index = usize::try_from(hash >> TAG_BITS).unwrap_or(0) % SHARES;
+        let index = usize::try_from(hash >> TAG_BITS).unwrap_or(0) % shares.len().max(1);
         shares.get(index)
     }
 
@@ -549,6 +556,17 @@ impl Place<'_> {
     /// Whether it is the state of, or a claim for, the key with this tag.
     const fn is_for(&self, tag: u64) -> bool {
         (self.seen ^ tag) >> TAG_SHIFT == 0
+    }
+}
+
+/// The hash of the second or the first of a key's two words. No first word of any key has the tag or the share of any
+/// key's second: what is spent in the one never takes the place of what the other says.
+#[inline]
+pub(crate) const fn either_word(hash: u64, second: bool) -> u64 {
+    if second {
+        hash | SECOND_WORD
+    } else {
+        hash & !SECOND_WORD
     }
 }
 
