@@ -373,6 +373,21 @@ fn text_with_tags_in_it_is_also_shown_as_a_whole() {
 }
 
 #[test]
+fn a_text_that_empty_elements_part_is_also_a_whole() {
+    finds(
+        BodyKind::Xml,
+        "<r><q>un<i/>ion sel<i></i>ect</q> <i/> <z><i/>z<i/> </z></r>",
+        &[
+            "text un",
+            "text ion sel",
+            "text ect",
+            "text z",
+            "text union select",
+        ],
+    );
+}
+
+#[test]
 fn xml_in_utf_16_is_read_and_in_an_unknown_encoding_is_an_error() {
     let wide: Vec<u8> = "<r a='1'>union select</r>"
         .encode_utf16()

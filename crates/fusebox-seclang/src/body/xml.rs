@@ -104,7 +104,8 @@ struct Walk<'a, S, B> {
 struct Element {
     /// Where its content starts.
     start: usize,
-    has_text: bool,
+    /// Its own texts: more than one, and there is a tag between them, if only an empty one.
+    texts: u32,
     has_text_below: bool,
 }
 
@@ -200,7 +201,7 @@ impl<'a, S: Sink, B: Fn(&str, &mut Vec<u8>)> Walk<'a, S, B> {
         let Some(closed) = self.open.pop() else {
             return;
         };
-        if closed.has_text && closed.has_text_below {
+        if closed.texts >= 2 || (closed.texts == 1 && closed.has_text_below) {
             let inside = |(start, _): &(usize, usize)| *start >= closed.start;
             while self.mixed.last().is_some_and(inside) {
                 self.mixed.pop();
@@ -208,7 +209,7 @@ impl<'a, S: Sink, B: Fn(&str, &mut Vec<u8>)> Walk<'a, S, B> {
             self.mixed.push((closed.start, self.content.len()));
         }
         if let Some(parent) = self.open.last_mut() {
-            parent.has_text_below |= closed.has_text || closed.has_text_below;
+            parent.has_text_below |= closed.texts > 0 || closed.has_text_below;
         }
     }
 
@@ -217,7 +218,7 @@ impl<'a, S: Sink, B: Fn(&str, &mut Vec<u8>)> Walk<'a, S, B> {
         self.seen_element = true;
         self.open.push(Element {
             start: self.content.len(),
-            has_text: false,
+            texts: 0,
             has_text_below: false,
         });
         if self.open.len() > limit {
@@ -246,7 +247,7 @@ impl<'a, S: Sink, B: Fn(&str, &mut Vec<u8>)> Walk<'a, S, B> {
         let text = self.text.trim_ascii();
         if !text.is_empty() {
             if let Some(element) = self.open.last_mut() {
-                element.has_text = true;
+                element.texts = element.texts.saturating_add(1);
             }
             self.budget.spend(text.len())?;
             self.sink.xml_text(text);
