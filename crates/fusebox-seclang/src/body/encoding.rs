@@ -39,18 +39,22 @@ pub(super) fn decode(document: &[u8], content_type: &[u8]) -> Result<Decoded, Bo
         // Without a mark: the first character is ASCII, so one byte of it is 0.
         [first, 0, ..] if *first != 0 => utf16(document, u16::from_le_bytes),
         [0, second, ..] if *second != 0 => utf16(document, u16::from_be_bytes),
-        [0xef, 0xbb, 0xbf, rest @ ..] => Ok(of_bytes(rest)),
-        _ => {
-            for label in [charset(content_type), declared(document)]
-                .into_iter()
-                .flatten()
-            {
-                if !is_ascii_and_more(label) {
-                    return Err(unknown(label));
-                }
-            }
-            Ok(of_bytes(document))
-        }
+        // Behind the mark of UTF-8 a label is nothing new, or there are parsers that believe it and not the mark.
+        [0xef, 0xbb, 0xbf, rest @ ..] => labelled(rest, content_type),
+        _ => labelled(document, content_type),
+    }
+}
+
+/// A document that is what its labels say, if each of them is known.
+fn labelled(document: &[u8], content_type: &[u8]) -> Result<Decoded, BodyError> {
+    let labels = [charset(content_type), declared(document)?];
+    match labels
+        .into_iter()
+        .flatten()
+        .find(|label| !is_ascii_and_more(label))
+    {
+        Some(label) => Err(unknown(label)),
+        None => Ok(of_bytes(document)),
     }
 }
 
@@ -111,12 +115,27 @@ fn charset(content_type: &[u8]) -> Option<&[u8]> {
 }
 
 /// The `encoding` of an XML declaration.
-fn declared(document: &[u8]) -> Option<&[u8]> {
+///
+/// A declaration that does not end where one should have ended is an error: the name may be behind that.
+fn declared(document: &[u8]) -> Result<Option<&[u8]>, BodyError> {
     let start = document.get(..DECLARATION).unwrap_or(document);
-    let rest = start.strip_prefix(b"<?xml")?;
-    // An end that is too far away is none: the name is still looked for.
-    let end = memchr::memmem::find(rest, b"?>").unwrap_or(rest.len());
-    let inside = rest.get(..end)?;
+    // An instruction whose name only begins like that (`<?xml-stylesheet`) declares nothing.
+    let is_named = |next: &u8| next.is_ascii_alphanumeric() || b"-._:".contains(next);
+    match start.strip_prefix(b"<?xml") {
+        Some(rest) if !rest.first().is_some_and(is_named) => {
+            match memchr::memmem::find(rest, b"?>") {
+                Some(end) => Ok(rest.get(..end).and_then(named)),
+                None => Err(BodyError::XmlEncoding {
+                    name: "an XML declaration without an end".into(),
+                }),
+            }
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The value of `encoding` in what a declaration says.
+fn named(inside: &[u8]) -> Option<&[u8]> {
     let after = inside.get(memchr::memmem::find(inside, b"encoding")? + 8..)?;
     let value = after
         .trim_ascii_start()
@@ -171,6 +190,39 @@ mod tests {
             decode(b"<a>\xe9</a>", b""),
             Ok(Decoded::Bytes("<a>\u{e9}</a>".to_owned()))
         );
+    }
+
+    #[test]
+    fn a_declaration_is_read_to_its_end_or_is_an_error() {
+        let padded = |blanks: usize, encoding: &str| {
+            let blanks = " ".repeat(blanks);
+            format!("<?xml version='1.0'{blanks}encoding='{encoding}'?><a/>")
+        };
+        for (blanks, encoding, passes) in [
+            (150, "utf-8", true),
+            (150, "utf-7", false),
+            (300, "utf-8", false),
+            (300, "utf-7", false),
+            (1_000_000, "utf-7", false),
+        ] {
+            let document = padded(blanks, encoding);
+            let read = text(document.as_bytes(), "");
+            assert_eq!(read.is_some(), passes, "{blanks} {encoding}");
+        }
+        let sheet = format!("<?xml-stylesheet href='{}'?><a/>", "a".repeat(300));
+        assert_eq!(text(sheet.as_bytes(), "").as_deref(), Some(&*sheet));
+        assert_eq!(text(b"<?xml", ""), None);
+    }
+
+    #[test]
+    fn a_label_behind_the_mark_of_utf_8_is_read_too() {
+        let marked = |encoding: &str| {
+            let document = format!("\u{feff}<?xml version='1.0' encoding='{encoding}'?><a/>");
+            text(document.as_bytes(), "").is_some()
+        };
+        assert!(marked("UTF-8"));
+        assert!(!marked("UTF-7"));
+        assert_eq!(text(b"\xef\xbb\xbf<a/>", "text/xml; charset=utf-7"), None);
     }
 
     #[test]
