@@ -395,3 +395,28 @@ async fn it_stays_open_longer_each_time_until_it_has_closed_for_good() {
     ends(&breaker, Outcome::Failure);
     assert_eq!(open_for(&breaker), SECOND);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_wish_of_long_ago_does_not_keep_it_open() {
+    for (longest, passed) in [
+        (Duration::ZERO, 3 * 3_600 * SECOND),
+        (Duration::from_millis(10), 2 * 86_400 * SECOND),
+    ] {
+        let settings = touchy().consecutive_failures(2);
+        let breaker = build(settings.longest_retry_after(longest));
+        let wish = End {
+            retry_after: Some(60 * SECOND),
+            ..Outcome::Failure.into()
+        };
+        ends(&breaker, wish);
+        ends(&breaker, Outcome::Success);
+        advance(passed).await;
+        ends(&breaker, Outcome::Failure);
+        ends(&breaker, Outcome::Failure);
+        let refused = breaker.try_pass().unwrap_err();
+        assert_eq!(refused.retry_after(), Some(10 * SECOND), "{longest:?}");
+        advance(10 * SECOND).await;
+        ends(&breaker, Outcome::Success);
+        assert_eq!(breaker.state(), CircuitState::Closed);
+    }
+}

@@ -133,6 +133,9 @@ impl Circuit {
             )
         });
         let wish = wish.min(longest);
+        if wish.is_zero() {
+            return;
+        }
         self.hot.wish.hear(wish, now, fresh);
         if ticket.is_probe() {
             // Should the circuit stay half-open: the next probe would be as unwelcome.
@@ -177,13 +180,18 @@ impl Circuit {
 
     /// Until when it would be open.
     fn opens_until(&self, cold: &Cold, now: Timestamp, shell: &impl Shell) -> Timestamp {
-        let (cool_down, fresh) = self
-            .settings
-            .with(|settings| (settings.cool_down, settings.wishes_are_fresh_for()));
+        let (cool_down, longest, fresh) = self.settings.with(|settings| {
+            (
+                settings.cool_down,
+                settings.longest_retry_after,
+                settings.wishes_are_fresh_for(),
+            )
+        });
         let length = cool_down.length(cold.attempts, shell.draw());
         let until = now + Duration::from_nanos(length);
         let wish = self.hot.wish.until(now, fresh);
-        wish.map_or(until, |wish| wish.max(until))
+        // Whatever was heard, and by which settings: nobody is left alone for longer than they say now.
+        wish.map_or(until, |wish| wish.min(now + longest).max(until))
     }
 
     fn open(
