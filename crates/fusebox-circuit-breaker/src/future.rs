@@ -5,8 +5,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use fusebox_http::{Asked, GuardedBody, Protocol, retry_after};
-use http::Response;
+use fusebox_core::Outcome;
+use fusebox_http::{Asked, Classify, GuardedBody, Protocol, Standard, retry_after};
+use http::{Response, StatusCode};
 use http_body::Body;
 use pin_project::pin_project;
 
@@ -83,16 +84,20 @@ impl How {
                 // The outcome may still be decided by the end. What the head says is enough for a call that may never
                 // come to one.
                 let status = response.status();
-                // Not dropped if that panics: a way on which it would be, would keep it in memory.
+                let own = self.policy.is_own();
+                // Not dropped if that panics: a way on which it would be, would keep it in memory. It cannot panic, for
+                // a classification of the user's own is asked elsewhere.
                 let response = ManuallyDrop::new(response);
-                pass.answered_so(|| self.policy.may_be_well(status));
+                if !own {
+                    pass.answered_so(|| is_usually_well(status));
+                }
                 let response = ManuallyDrop::into_inner(response);
                 let pass = pass.take();
-                if self.policy.is_own() || may_ask_for_time(self.asked, &response) {
+                if own || may_ask_for_time(self.asked, &response) {
                     // There and back through places of its own, as [`GuardedBody::wrap_into`] does and says why.
                     let (parts, body) = response.into_parts();
                     let copy = Response::from_parts(parts, body);
-                    let (parts, body) = self.guard_otherwise(copy, pass).into_parts();
+                    let (parts, body) = self.guard_otherwise(pass, copy).into_parts();
                     return Poll::Ready(Ok(Response::from_parts(parts, body)));
                 }
                 let asked = self.policy.asked(self.asked);
@@ -112,9 +117,13 @@ impl How {
     #[inline(never)]
     fn guard_otherwise<B: Body>(
         &self,
-        response: Response<B>,
         mut pass: Pass,
+        // Dropped before the pass, should a classification of the user's own panic.
+        response: Response<B>,
     ) -> Response<ResponseBody<B>> {
+        if self.policy.is_own() {
+            pass.answered_so(|| self.policy.may_be_well(response.status()));
+        }
         if may_ask_for_time(self.asked, &response) {
             pass.asked_for(retry_after(response.headers()));
         }
@@ -142,6 +151,11 @@ where
             },
         }
     }
+}
+
+/// Whether the head with this status may be that of a success, by the usual classification.
+fn is_usually_well(status: StatusCode) -> bool {
+    Standard.http(status) == Outcome::Success
 }
 
 /// Whether the head is one that says when to come back: an error, or all there is of a gRPC answer.

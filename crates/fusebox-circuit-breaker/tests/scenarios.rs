@@ -15,12 +15,13 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use fusebox_circuit_breaker::{Breaker, End, RefusalsAreNeutral, Window};
 use fusebox_core::{CallError, CircuitState, LayerKind, Outcome, Rejection, RejectionKind};
-use fusebox_http::{Protocol, refusal};
+use fusebox_http::{Classify, Protocol, refusal};
 use fusebox_testkit::{MockBody, MockFrame};
 use http::{Request, Response, StatusCode};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 use tokio::time::advance;
 use tower::{Layer, Service, ServiceExt, service_fn};
 
@@ -325,6 +326,46 @@ async fn a_panic_that_is_caught_further_out_is_a_failure_all_the_same() {
         .await;
         panic!("a bug of the caller's");
     }));
+    assert_eq!(breaker.state(), CircuitState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_classification_that_panics_does_not_keep_the_answer() {
+    struct Panics;
+    impl Classify for Panics {
+        fn http(&self, _: StatusCode) -> Outcome {
+            panic!("a bug of the classification's")
+        }
+    }
+    /// What a body may hold: a place in a compartment, a connection.
+    struct Held {
+        _place: Arc<()>,
+    }
+    impl AsRef<[u8]> for Held {
+        fn as_ref(&self) -> &[u8] {
+            b"hello"
+        }
+    }
+    let breaker = build(touchy());
+    trip_and_cool_down(&breaker).await;
+    let held = Arc::new(());
+    let inside = held.clone();
+    let answers = service_fn(move |_: Request<MockBody>| {
+        let body = Full::new(Bytes::from_owner(Held {
+            _place: inside.clone(),
+        }));
+        async move { Ok::<_, Infallible>(Response::new(body)) }
+    });
+    let layer = breaker.layer().classify(Arc::new(Panics));
+    let mut call = Box::pin(layer.layer(answers).oneshot(http()));
+    let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        let _ = call.as_mut().poll(&mut cx);
+    }));
+    assert!(polled.is_err(), "it is a probe, so the head is looked at");
+    drop(call);
+    assert_eq!(Arc::strong_count(&held), 1);
+    ends(&breaker, Outcome::Success);
     assert_eq!(breaker.state(), CircuitState::Closed);
 }
 
