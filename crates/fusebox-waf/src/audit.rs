@@ -14,8 +14,9 @@ use crate::{Incident, OnIncident};
 ///
 /// A thread of its own writes: on the request's path a line is put together and left in a queue, and no request waits for a disk. When
 /// the queue is full, or the writer fails, lines are lost: they are [counted](Self::lost), the log itself says how many in a line of
-/// its own (`{"time":..,"lost":3}`) as soon as it can be written to, and nothing is refused for it. Lines are flushed when no other
-/// is waiting.
+/// its own (`{"time":..,"lost":3}`) as soon as it can be written to, and nothing is refused for it. A line of which a writer took
+/// only the beginning is ended there: what reads the log has to skip a line that does not parse. Lines are flushed when no other is
+/// waiting.
 ///
 /// Dropped, it writes what is in the queue first, and waits for that: keep the `Arc` that the settings got until the server has
 /// stopped, and drop it last. A writer that blocks for ever would keep it.
@@ -124,8 +125,39 @@ impl Drop for AuditLog {
     }
 }
 
+/// Whole lines: one of which only the beginning could be written is ended before the next.
+struct Lines<W> {
+    writer: W,
+    /// The beginning of a line stands there.
+    cut: bool,
+}
+
+impl<W: Write> Lines<W> {
+    fn write(&mut self, line: &str) -> io::Result<()> {
+        if self.cut {
+            self.writer.write_all(b"\n")?;
+            self.cut = false;
+        }
+        // Not by `write_all`, which does not say how much was taken.
+        let mut rest = line.as_bytes();
+        while !rest.is_empty() {
+            match self.writer.write(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(taken) => {
+                    rest = rest.get(taken..).unwrap_or_default();
+                    self.cut = !rest.is_empty();
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Until nobody can tell any more.
-fn write_all_told(mut writer: impl Write, told: &Receiver<Told>, lost: &AtomicU64) {
+fn write_all_told(writer: impl Write, told: &Receiver<Told>, lost: &AtomicU64) {
+    let mut writer = Lines { writer, cut: false };
     let mut reported = 0;
     let mut unflushed = 0_u64;
     loop {
@@ -143,7 +175,7 @@ fn write_all_told(mut writer: impl Write, told: &Receiver<Told>, lost: &AtomicU6
         match next {
             Told::Line(line) => {
                 report(&mut writer, &mut reported, lost);
-                if writer.write_all(line.as_bytes()).is_ok() {
+                if writer.write(&line).is_ok() {
                     unflushed += 1;
                 } else {
                     lost.fetch_add(1, Ordering::Relaxed);
@@ -157,7 +189,7 @@ fn write_all_told(mut writer: impl Write, told: &Receiver<Told>, lost: &AtomicU6
 }
 
 /// Says in the log itself what is missing there.
-fn report(writer: &mut impl Write, reported: &mut u64, lost: &AtomicU64) {
+fn report(writer: &mut Lines<impl Write>, reported: &mut u64, lost: &AtomicU64) {
     let all = lost.load(Ordering::Relaxed);
     if all == *reported {
         return;
@@ -165,14 +197,14 @@ fn report(writer: &mut impl Write, reported: &mut u64, lost: &AtomicU64) {
     let mut line = String::new();
     time(&mut line, SystemTime::now());
     let _infallible = writeln!(line, r#","lost":{}}}"#, all - *reported);
-    if writer.write_all(line.as_bytes()).is_ok() {
+    if writer.write(&line).is_ok() {
         *reported = all;
     }
 }
 
 /// What a writer has kept back and cannot write is lost as well.
-fn flush(writer: &mut impl Write, unflushed: &mut u64, lost: &AtomicU64) {
-    if writer.flush().is_err() {
+fn flush(writer: &mut Lines<impl Write>, unflushed: &mut u64, lost: &AtomicU64) {
+    if writer.writer.flush().is_err() {
         lost.fetch_add(*unflushed, Ordering::Relaxed);
     }
     *unflushed = 0;
@@ -343,6 +375,17 @@ mod tests {
         }
     }
 
+    impl Place {
+        /// Without what does not parse.
+        fn whole_lines(&self) -> Vec<serde_json::Value> {
+            let written = self.written.lock().unwrap();
+            let lines = written.split(|byte| *byte == b'\n');
+            lines
+                .filter_map(|line| serde_json::from_slice(line).ok())
+                .collect()
+        }
+    }
+
     fn tell(log: &AuditLog, id: &str) {
         log.on_incident(&Incident {
             policy: &"p".into(),
@@ -416,5 +459,49 @@ mod tests {
         place.broken.store(false, Ordering::SeqCst);
         drop(log);
         assert_eq!(place.lines()[0]["lost"], 2);
+    }
+
+    /// A disk with room for so many bytes, until somebody makes more.
+    #[derive(Clone)]
+    struct Disk {
+        place: Place,
+        room: Arc<AtomicU64>,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let room = self.room.load(Ordering::SeqCst);
+            let fits = usize::try_from(room).unwrap().min(bytes.len());
+            if fits == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.room.fetch_sub(fits as u64, Ordering::SeqCst);
+            self.place.write(&bytes[..fits])
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_that_was_cut_spoils_no_other() {
+        for room in 0..40 {
+            let disk = Disk {
+                place: Place::default(),
+                room: Arc::new(AtomicU64::new(room)),
+            };
+            let log = AuditLog::new(disk.clone()).unwrap();
+            tell(&log, "cut");
+            log.flush();
+            assert_eq!(log.lost(), 1, "{room}");
+            disk.room.store(1 << 20, Ordering::SeqCst);
+            tell(&log, "whole");
+            drop(log);
+            let lines = disk.place.whole_lines();
+            assert_eq!(lines.len(), 2, "{room}: {lines:?}");
+            assert_eq!(lines[0]["lost"], 1, "{room}");
+            assert_eq!(lines[1]["request_id"], "whole", "{room}");
+        }
     }
 }
