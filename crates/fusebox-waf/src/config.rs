@@ -28,7 +28,7 @@ const USUAL_BUDGET: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(3_600);
 /// Half of what proxies wait for the next bytes of an answer: the client gets ours, and not theirs.
 const USUAL_ANSWER_DEADLINE: Duration = Duration::from_secs(30);
-/// What the work budget allows for each byte of a body of the limit.
+/// What the work budget allows for each byte of bodies of the limit.
 const WORK_FOR_A_BYTE: u64 = 64;
 /// Less does not reach through the rules for a request without a body.
 const LEAST_WORK: u64 = 64 << 10;
@@ -263,8 +263,8 @@ impl RulesetBuilder {
     }
 
     /// How many bytes may be looked at for one request and its response together, counting each look of a rule at a value; 64 KiB to
-    /// 1 TiB. Unless set, 64 times [the limit](Self::request_body) of bodies, and 64 MiB in any case: sixteen times what 100 KiB of JSON
-    /// take with the CRS.
+    /// 1 TiB. Unless set, 64 times the limits of [request bodies](Self::request_body) and of [responses](Self::responses) together, and 16
+    /// MiB in any case. With the usual limit of 1 MiB that is 64 MiB: sixteen times what 100 KiB of JSON take with the CRS.
     ///
     /// Time depends on the machine and on who else computes there; this does not, and is looked at before each value, in phases 1 and 3
     /// as well. What becomes of a request that needs more is said with [`time_budget`](Self::time_budget).
@@ -338,7 +338,9 @@ impl RulesetBuilder {
     pub fn compile(&self) -> Result<CompiledRules, ConfigError> {
         self.check()?;
         // As much for each byte of a long body as for one of a usual one; the time budget is what bounds it.
-        let usual = (self.limits.request as u64).saturating_mul(WORK_FOR_A_BYTE);
+        let response = self.limits.response.map_or(0, |(limit, _)| limit);
+        let bodies = (self.limits.request as u64).saturating_add(response as u64);
+        let usual = bodies.saturating_mul(WORK_FOR_A_BYTE);
         let usual = usual.max(WorkBudget::default().bytes);
         let mut builder = fusebox_seclang::Ruleset::builder().budget(WorkBudget {
             bytes: self.limits.work.unwrap_or(usual),
