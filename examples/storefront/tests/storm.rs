@@ -128,7 +128,10 @@ fn where_there_is_no_second_namespace_the_attacker_is_named_by_a_proxy_and_that_
     assert!(output.status.success(), "{stdout}\n{stderr}");
     let not_run = stdout.lines().filter(|line| line.contains("not run: "));
     assert_eq!(not_run.count(), 3, "{stdout}");
-    assert!(stdout.contains("| then answered 403 by the layer"), "{stdout}");
+    assert!(
+        stdout.contains("| then answered 403 by the layer"),
+        "{stdout}"
+    );
     assert!(
         !stdout.contains("| then answered 403 by the layer |     0"),
         "{stdout}"
