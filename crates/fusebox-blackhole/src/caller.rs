@@ -92,14 +92,24 @@ impl Caller {
                 .is_some_and(|key| jail.holds_key(key, now))
     }
 
-    /// Whether everything that comes through this connection is the client's own, so that it may be closed, or kept
-    /// waiting, without harm to others. Not so behind a proxy: other people's requests are on its connections.
-    pub(crate) fn is_alone(&self, jail: &Jail, connection: Option<&Connection>) -> bool {
+    /// Whether everything that comes through this connection is held, so that it may be closed, or kept waiting, without
+    /// harm to others. Not so behind a proxy: other people's requests are on its connections. Nor where it is a credential
+    /// that is held, and not the address: those who have other ones may share the connection.
+    pub(crate) fn is_alone(
+        &self,
+        jail: &Jail,
+        connection: Option<&Connection>,
+        now: Timestamp,
+    ) -> bool {
         let other_end = match connection {
             Some(connection) => Some(connection.peer().ip().to_canonical()),
             None => self.peer,
         };
-        other_end.is_some_and(|peer| self.suspect.address == Some(peer) && !jail.protects(peer))
+        other_end.is_some_and(|peer| {
+            self.suspect.address == Some(peer)
+                && !jail.protects(peer)
+                && (self.suspect.credential.is_none() || jail.holds_at(peer, now))
+        })
     }
 }
 

@@ -21,12 +21,12 @@ pub enum Action {
     /// test) the client gets what [`Deny`](Self::Deny) gives it, and over HTTP/1 the word that the connection closes.
     ///
     /// A connection that is not the client's own stays open, with other people's requests on it: where the peer is one of
-    /// your proxies, or the client is not the peer, it is [`Deny`](Self::Deny).
+    /// your proxies, the client is not the peer, or it is only its credential that is held, it is [`Deny`](Self::Deny).
     #[default]
     Drop,
     /// A response begins, and goes on and on: one byte now and then, within the [`TarpitBudget`]. Over budget, and for
-    /// `HEAD`, whose answer has no body, it is [`Drop`](Self::Drop); behind a proxy, whose connection would be kept as
-    /// well, [`Deny`](Self::Deny).
+    /// `HEAD`, whose answer has no body, it is [`Drop`](Self::Drop); where a connection would be kept that is not the
+    /// client's own, [`Deny`](Self::Deny).
     Tarpit,
     /// 403, or gRPC `PERMISSION_DENIED`.
     Deny,

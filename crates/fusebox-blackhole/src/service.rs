@@ -130,7 +130,7 @@ impl Shared {
             },
         );
         let connection = Connection::of(request.extensions());
-        if self.action == Action::Deny || !caller.is_alone(&self.jail, connection) {
+        if self.action == Action::Deny || !caller.is_alone(&self.jail, connection, now) {
             return self.deny(request);
         }
         // The answer to a `HEAD` has no body, so it would be over at once.

@@ -1,4 +1,4 @@
-//! What becomes of a proxy's connection when one of its clients is held: nothing. On real sockets.
+//! What becomes of a connection that many share when one of them is held: nothing. On real sockets.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -87,6 +87,48 @@ async fn of_two_clients_behind_a_proxy_one_is_denied_and_the_other_goes_on() {
                 let body = soon("its body", answer.into_body().collect()).await;
                 body.unwrap();
             }
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_two_keys_on_one_connection_one_is_denied_and_the_other_goes_on() {
+    let with = |key: &'static str, path: &str| {
+        let mut request = stack::request(path);
+        let headers = request.headers_mut();
+        headers.insert("x-api-key", HeaderValue::from_static(key));
+        request
+    };
+    for (action, last) in [(Action::Drop, 80), (Action::Tarpit, 81)] {
+        let jail = jail();
+        let identity = IdentityConfig::new().hashed_header("x-api-key");
+        // Only the key goes in: whoever has the other one is at the same address.
+        let config = BlackholeConfig::new(&jail)
+            .identity(identity.build().unwrap())
+            .strike_addresses_too(false)
+            .action(action);
+        let mut server = serve(GateConfig::new(&jail), config).await;
+        let mut both = http2(connect(server.address, last).await).await;
+        let waiting = tokio::spawn(both.send_request(with("innocent", "/hang")));
+        soon("the handler", server.started.recv()).await.unwrap();
+        for (key, path, status) in [
+            ("condemned", "/.env", 403),
+            ("condemned", "/", 403),
+            ("innocent", "/", 200),
+        ] {
+            let answer = soon("an answer", both.send_request(with(key, path))).await;
+            let answer = answer.unwrap_or_else(|error| panic!("{action:?} {key}: {error}"));
+            assert_eq!(answer.status(), status, "{action:?} {key} {path}");
+        }
+        assert!(!waiting.is_finished(), "goes on");
+        assert_eq!(server.hanging.load(Ordering::SeqCst), 1);
+
+        // Now it is the address that is condemned, and with it everything that comes from there.
+        jail.ban([192, 0, 2, last].into(), HOUR).unwrap();
+        let answer = soon("an end", both.send_request(with("innocent", "/"))).await;
+        match action {
+            Action::Drop => assert!(answer.is_err()),
+            _ => assert_eq!(answer.unwrap().status(), 200, "from the tarpit"),
         }
     }
 }
