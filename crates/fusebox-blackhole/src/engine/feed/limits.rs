@@ -8,7 +8,8 @@ use crate::engine::network::Network;
 /// How a feed may change from one reading to the next.
 ///
 /// The default: at least one record and at most five million; no less than half and no more than three times as
-/// many as before; no block larger than an IPv4 /8 or an IPv6 /16; no more than a quarter of IPv4 in all.
+/// many as before; no block larger than an IPv4 /8 or an IPv6 /16; no more than a quarter of IPv4 in all, and no more than
+/// a quarter of what is given out of IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FeedLimits {
     /// Fewer records than this are no list but an accident.
@@ -25,8 +26,12 @@ pub struct FeedLimits {
     /// No IPv6 block with a shorter prefix. Nobody was ever given more than a /16.
     pub shortest_ipv6: u8,
     /// No more than this percentage of all IPv4 addresses in all blocks together: two hundred lines with a /8 each are
-    /// everybody, too. What lies in two blocks counts twice.
+    /// everybody, too. What lies in two blocks counts twice, but not a block that stands in two lines.
     pub most_percent_of_ipv4: u32,
+    /// The same of IPv6, where all is what the registries have given to somebody, taken as 524,288 blocks with a /32 each
+    /// (a /13 in all): of the addresses that there could be no list has a hundredth, be everybody on it. More than 100 can
+    /// be meant, because ever more is given out.
+    pub most_percent_of_ipv6: u32,
 }
 
 impl Default for FeedLimits {
@@ -39,12 +44,15 @@ impl Default for FeedLimits {
             shortest_ipv4: 8,
             shortest_ipv6: 16,
             most_percent_of_ipv4: 25,
+            most_percent_of_ipv6: 25,
         }
     }
 }
 
 /// Below this many records before, a change in per cent means nothing: one record more than one is a doubling.
 const TOO_FEW_TO_COMPARE: usize = 50;
+/// What is given out of IPv6, rounded to a power of two, is as much as one block of this prefix.
+const GIVEN_OUT_OF_IPV6: u8 = 13;
 
 impl FeedLimits {
     /// More bytes than this are not read, however they are divided into lines.
@@ -98,16 +106,24 @@ impl FeedLimits {
 
     /// Whether all blocks together are more than any list has.
     pub(super) fn check_extent(&self, networks: &[Network]) -> Result<(), FeedError> {
-        let blocks = networks.iter().filter(|network| network.is_ipv4());
-        let addresses = blocks.fold(0_u64, |sum, network| {
-            sum.saturating_add(1 << (32 - network.prefix()))
-        });
-        let percent = addresses.saturating_mul(100) >> 32;
-        if percent > self.most_percent_of_ipv4.into() {
-            return Err(FeedError::TooMuch {
-                percent,
-                most: self.most_percent_of_ipv4,
+        for (ipv4, all, most) in [
+            (true, 0, self.most_percent_of_ipv4),
+            (false, GIVEN_OUT_OF_IPV6, self.most_percent_of_ipv6),
+        ] {
+            // In IPv4 addresses and IPv6 /64, to which whatever is smaller is rounded up.
+            let longest: u8 = if ipv4 { 32 } else { 64 };
+            let blocks = networks.iter().filter(|network| network.is_ipv4() == ipv4);
+            let extent = blocks.fold(0_u128, |sum, network| {
+                sum + (1 << longest.saturating_sub(network.prefix()))
             });
+            let percent = (extent * 100) >> (longest - all);
+            if percent > most.into() {
+                return Err(FeedError::TooMuch {
+                    of: if ipv4 { "IPv4" } else { "IPv6" },
+                    percent: u64::try_from(percent).unwrap_or(u64::MAX),
+                    most,
+                });
+            }
         }
         Ok(())
     }

@@ -87,9 +87,11 @@ pub enum FeedError {
         /// How many are taken.
         most: usize,
     },
-    /// Its blocks are more of IPv4 than any list has.
+    /// Its blocks are more of IPv4, or of IPv6, than any list has.
     TooMuch {
-        /// How much they are in per cent of all addresses, rounded down.
+        /// Which of the two.
+        of: &'static str,
+        /// How much they are in per cent of all IPv4 addresses, or of the IPv6 addresses that are given out, rounded down.
         percent: u64,
         /// How much is taken.
         most: u32,
@@ -171,10 +173,10 @@ impl fmt::Display for FeedError {
             Self::TooFew { records, least } => {
                 write!(f, "{records} records, and it must have at least {least}")
             }
-            Self::TooMuch { percent, most } => {
+            Self::TooMuch { of, percent, most } => {
                 write!(
                     f,
-                    "{percent}% of all IPv4 addresses, and no more than {most}% are taken"
+                    "{percent}% of all {of} addresses, and no more than {most}% are taken"
                 )
             }
             Self::TooMany { most } => write!(f, "more than {most} records"),
@@ -195,9 +197,10 @@ impl std::error::Error for FeedError {
     }
 }
 
-/// Reads a whole feed. `before` is how many records its last reading had.
+/// Reads a whole feed: each block once, in order, however often it stands there. `before` is how many blocks its last
+/// reading had.
 ///
-/// One pass over the bytes, one allocation that grows to the number of records.
+/// One pass over the bytes, one allocation that grows to the number of records, and one sort of it.
 ///
 /// # Errors
 /// [`FeedError`], and nothing of the feed, at the first line that is wrong; also when the number of records is out of
@@ -262,6 +265,9 @@ pub fn parse(
         }
         _ => {}
     }
+    // A list with the same block in a million lines is no better than with one, and would cost a million times as much.
+    networks.sort_unstable();
+    networks.dedup();
     limits.check_count(networks.len(), before)?;
     limits.check_extent(&networks)?;
     Ok(networks)
@@ -509,6 +515,49 @@ mod tests {
             refused(&[feed(63).as_bytes(), others.as_bytes()].concat(), plain),
             "26% of all IPv4 addresses, and no more than 25% are taken"
         );
+
+        // All that the registries give out, in the largest blocks that are taken, and in those that they give.
+        let ipv6 = ["24", "26", "28", "2a", "2c"];
+        let wide: String = ipv6
+            .iter()
+            .flat_map(|block| (0..16).map(move |n| format!("{block}{n:02x}::/16\n")))
+            .collect();
+        assert_eq!(
+            refused(wide.as_bytes(), plain),
+            "1000% of all IPv6 addresses, and no more than 25% are taken"
+        );
+        let given = |blocks: u32| {
+            (0..blocks)
+                .map(|n| format!("2a{:02x}:{:x}::/29\n", n >> 13, (n & 0x1fff) << 3))
+                .collect::<String>()
+        };
+        assert!(read(given(16_384).as_bytes(), plain, None).is_ok());
+        assert_eq!(
+            refused(given(17_100).as_bytes(), plain),
+            "26% of all IPv6 addresses, and no more than 25% are taken"
+        );
+        // Single addresses are nothing, however many.
+        let hosts: String = (0..50_000).map(|n| format!("2a00:1::{n:x}\n")).collect();
+        assert!(read(hosts.as_bytes(), plain, None).is_ok());
+    }
+
+    #[test]
+    fn a_block_in_many_lines_is_one_block() {
+        let plain = FeedFormat::Plain;
+        let feed = "44.0.0.0/8\n2a00::/16\n8.8.8.8\n".repeat(100);
+        let networks = read(feed.as_bytes(), plain, None).unwrap();
+        let shown: Vec<_> = networks.iter().map(Network::to_string).collect();
+        assert_eq!(shown, ["8.8.8.8/32", "44.0.0.0/8", "2a00::/16"]);
+        // A list says how many lines it has, and is compared with how many blocks it had.
+        let json = "{\"cidr\":\"8.8.8.8\"}\n{\"cidr\":\"8.8.8.8\"}\n{\"type\":\"metadata\",\"records\":2}\n";
+        assert_eq!(
+            read(json.as_bytes(), FeedFormat::SpamhausDrop, None)
+                .unwrap()
+                .len(),
+            1
+        );
+        let twice = [many(100), many(100), many(100), many(100)].concat();
+        assert!(read(&twice, plain, Some(100)).is_ok());
     }
 
     #[test]
@@ -569,11 +618,13 @@ mod tests {
 
         #[test]
         fn what_was_written_is_read(addresses in proptest::collection::vec(0x0100_0000..0x0a00_0000_u32, 1..50)) {
-            let networks: Vec<Network> = addresses
+            let mut networks: Vec<Network> = addresses
                 .iter()
                 .map(|bits| Network::host(std::net::Ipv4Addr::from_bits(*bits).into()))
                 .collect();
             let feed: String = networks.iter().map(|network| format!("{network} # x\n")).collect();
+            networks.sort_unstable();
+            networks.dedup();
             prop_assert_eq!(read(feed.as_bytes(), FeedFormat::Plain, None).unwrap(), networks);
         }
     }
