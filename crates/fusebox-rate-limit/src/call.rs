@@ -27,7 +27,9 @@ pub(crate) struct Call<St: QuotaStore> {
 #[derive(Default)]
 struct Unusual {
     waited: Waited,
-    /// Why it was to be refused, if it was let through all the same.
+    /// Nothing was spent for it: it was to be refused, or nobody knows, and let through all the same.
+    unpaid: bool,
+    /// Why it was to be refused, if it was.
     shadowed: Option<RejectionKind>,
     settling: Option<Settling>,
 }
@@ -72,7 +74,10 @@ impl<St: QuotaStore> Call<St> {
         kind: Option<RejectionKind>,
     ) -> Self {
         let mut call = Self::admitted(shared, started);
-        call.remember(|unusual| unusual.shadowed = kind);
+        call.remember(|unusual| {
+            unusual.unpaid = true;
+            unusual.shadowed = kind;
+        });
         call
     }
 
@@ -105,6 +110,17 @@ impl<St: QuotaStore> Call<St> {
             self.started = started;
             self.waited(now);
         }
+    }
+
+    /// Whether what it is charged was spent.
+    pub(crate) fn has_paid(&self) -> bool {
+        self.unusual.as_ref().is_none_or(|unusual| !unusual.unpaid)
+    }
+
+    /// Whether it was to be refused, and passes all the same.
+    pub(crate) fn is_let_through(&self) -> bool {
+        let unusual = self.unusual.as_ref();
+        unusual.is_some_and(|unusual| unusual.shadowed.is_some())
     }
 
     /// When it came.

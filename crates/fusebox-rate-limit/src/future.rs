@@ -147,7 +147,8 @@ impl<St: QuotaStore> Tells<St> {
                 let now = self.limiter.shared.clock.now();
                 let heed = self.rules.heed();
                 let held = heed.is_some_and(|heed| !heed.rest(now).is_zero());
-                if wait.is_zero() && !held {
+                // Whose refusal is not acted on is not made to wait either.
+                if call.is_let_through() || (wait.is_zero() && !held) {
                     return Next::Calls(call, inner, request);
                 }
                 let next = (call, inner, request);

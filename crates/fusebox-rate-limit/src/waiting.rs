@@ -87,7 +87,7 @@ pub(crate) enum Woken<S, R, St: QuotaStore> {
 }
 
 impl<S, R, St: QuotaStore> Waiting<S, R, St> {
-    /// It has paid, and waits for its turn.
+    /// It waits for its turn, and has paid for it unless it passes because the store did not answer.
     pub(crate) fn in_line(
         limiter: &RateLimiter<St>,
         charge: Charge,
@@ -98,7 +98,7 @@ impl<S, R, St: QuotaStore> Waiting<S, R, St> {
         Self {
             timer: sleep_until(limiter.shared.clock.instant(until)),
             charge,
-            paid: true,
+            paid: next.0.has_paid(),
             came: next.0.started(),
             next: Some(next),
         }

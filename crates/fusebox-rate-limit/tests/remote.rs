@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use fusebox_core::time::Clock;
 use fusebox_core::{
-    LayerKind, Mode, Observer, Outcome, Registration, RejectionKind, Timestamp, Value,
+    LayerKind, Mode, Observer, Outcome, Percent, Registration, RejectionKind, Timestamp, Value,
 };
 use fusebox_rate_limit::engine::gcra::Gcra;
 use fusebox_rate_limit::store::{
@@ -265,4 +265,64 @@ async fn a_request_is_held_as_long_as_the_server_says_wherever_the_quotas_are() 
     assert!(begun.elapsed() < Duration::from_secs(1));
     let _ = service.oneshot(Request::new(())).await;
     assert!(begun.elapsed() >= Duration::from_secs(30));
+}
+
+/// Two requests at once, of which the first makes the server want to be left alone for half a minute before the second has
+/// its answer from the store; nothing is left that either could be charged. The status of the second, how long it took,
+/// and how much is left then.
+async fn let_through_meanwhile(mode: Mode, down: bool) -> (u16, Duration, u64) {
+    let (remote, policy) = daily();
+    let question = |act, cost| Question {
+        now: Clock::new().now(),
+        tier: 0,
+        terms: Terms::default(),
+        keys: Keys::One(Key::SHARED),
+        cost,
+        act,
+        detail: true,
+    };
+    let _ = remote.memory.decide(&question(Act::Penalise, 2));
+    let limiter = limiter(&remote, policy, mode, None);
+    // The first refusal is the one that is acted on, of the many of a percentage.
+    assert!(limiter.wait(Key::SHARED).await.is_err());
+    remote.down.store(down, Ordering::Relaxed);
+    let wait = Duration::from_secs(60);
+    let layer = limiter.layer().keyed_by(KeyBy::Shared).heed(wait, wait);
+    let service = layer.unwrap().layer(service_fn(async |_: Request<()>| {
+        let answer = Response::builder().status(503).header("retry-after", 30);
+        Ok::<_, std::convert::Infallible>(answer.body(MockBody::empty()).unwrap())
+    }));
+    let begun = tokio::time::Instant::now();
+    let up_again = async {
+        tokio::time::sleep(Duration::from_millis(3)).await;
+        remote.down.store(false, Ordering::Relaxed);
+    };
+    let ask = || service.clone().oneshot(Request::new(()));
+    let (first, second, ()) = tokio::join!(biased; ask(), ask(), up_again);
+    assert_eq!(first.unwrap().status(), 503);
+    let took = begun.elapsed();
+    // Had anything been given back in the background, it would be there by now.
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let standings = remote.memory.decide(&question(Act::Peek, 1)).standings;
+    let left = standings.unwrap()[0].remaining;
+    (second.unwrap().status().as_u16(), took, left)
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_let_through_by_a_store_that_does_not_answer_is_held_and_asks_again() {
+    let (status, took, left) = let_through_meanwhile(Mode::Enforce, true).await;
+    assert!(took >= Duration::from_secs(30), "{took:?}");
+    assert_eq!(
+        (status, left),
+        (429, 0),
+        "it had spent nothing to be given back"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn whose_refusal_was_let_through_is_not_held_and_gives_nothing_back() {
+    let mode = Mode::Percentage(Percent::new(1).unwrap());
+    let (status, took, left) = let_through_meanwhile(mode, false).await;
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert_eq!((status, left), (503, 0));
 }
