@@ -1,7 +1,7 @@
 //! The handle: a store, a clock, what is told, and what an operator can do.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fusebox_core::time::{Clock, nanos};
@@ -61,6 +61,8 @@ pub(crate) struct Shared<St> {
     pub(crate) cost: u64,
     pub(crate) latency: bool,
     open_when_store_fails: bool,
+    /// Held by who changes a quota: what the store goes by and what is told of it must be the same one's.
+    changing: Mutex<()>,
     /// Questions to which the store had no answer.
     unanswered: AtomicU64,
     hasher: KeyHasher,
@@ -280,6 +282,7 @@ impl<St: QuotaStore> RateLimiter<St> {
                 cost: settings.cost,
                 latency: settings.latency,
                 open_when_store_fails: settings.open_when_store_fails,
+                changing: Mutex::new(()),
                 unanswered: AtomicU64::new(0),
                 hasher: settings
                     .hash_key
@@ -301,9 +304,12 @@ impl<St: QuotaStore> RateLimiter<St> {
         let policies = shared.tiers.get(tier.0).ok_or(QuotaError::Unknown)?;
         let at = policies.find(policy).ok_or(QuotaError::Unknown)?;
         policies.fits(at, quota, shared.cost)?;
+        let changing = shared.changing.lock();
+        let changing = changing.unwrap_or_else(PoisonError::into_inner);
         let now = shared.clock.now();
         shared.store.change(now, tier.0, at, quota)?;
         let from = policies.set(at, quota);
+        drop(changing);
         let changes = [
             ("amount", from.amount(), quota.amount()),
             ("period_ns", nanos(from.period()), nanos(quota.period())),
