@@ -31,7 +31,8 @@
 //! # What it promises
 //! - **Bounds** of each algorithm over any stretch of time: see [`engine`]. All of them hold across threads, evictions,
 //!   refunds, penalties, changes of a quota (which keep what clients have spent), and while the clock stands. A refund
-//!   adds what it gives back, and is worth nothing where time has given it back already.
+//!   adds what it gives back, never above a full quota; a key that has to share gets only what time has not given back
+//!   already.
 //! - **Memory**: 16 bytes for each active key a policy has room for ([`RateLimiterBuilder::capacity`]), allocated when it is
 //!   built; 24 for a sliding window. No number of keys makes it grow, and no number of keys gets anyone a fresh quota: see
 //!   [`MemoryStore`](store::MemoryStore).
