@@ -109,6 +109,9 @@ impl Log {
     }
 
     /// Takes back what was spent at that moment, unless it has left the window by `now`.
+    ///
+    /// A [penalty](Self::penalise) may have pushed it out of a full log; then an entry of the penalty is taken back in its
+    /// place.
     pub fn refund(&self, moments: &mut Vec<u64>, now: Timestamp, spent_at: Timestamp, cost: u64) {
         if now.as_nanos().saturating_sub(spent_at.as_nanos()) >= self.window {
             return;
@@ -123,7 +126,8 @@ impl Log {
         }
     }
 
-    /// Counts `cost` whether or not there is room, at the price of what lies furthest back.
+    /// Counts `cost` whether or not there is room, at the price of what lies furthest back. Should that be
+    /// [given back](Self::refund) later, it takes as much of the penalty away.
     pub fn penalise(&self, moments: &mut Vec<u64>, now: Timestamp, cost: u64) {
         let at = moments.last().copied().unwrap_or(0).max(now.as_nanos());
         for _ in 0..cost.min(self.limit as u64) {
