@@ -110,24 +110,25 @@ impl Log {
 
     /// Takes back what was spent at that moment, unless it has left the window by `now`.
     ///
-    /// A [penalty](Self::penalise) may have pushed it out of a full log; then an entry of the penalty is taken back in its
-    /// place.
+    /// Only what bears that moment: it may be gone, pushed out by a [penalty](Self::penalise) or by a window that was
+    /// shorter for a while, and a later entry is somebody else's. A spend that another thread was ahead of bears a later
+    /// moment and is not found, which is against the client; taken back in the moment it was made it is, because nothing
+    /// can be gone by then.
     pub fn refund(&self, moments: &mut Vec<u64>, now: Timestamp, spent_at: Timestamp, cost: u64) {
         if now.as_nanos().saturating_sub(spent_at.as_nanos()) >= self.window {
             return;
         }
+        let at_once = now == spent_at;
         for _ in 0..cost {
-            // Spent at that moment or, had another thread been ahead, at the first later one.
             let at = moments.partition_point(|moment| *moment < spent_at.as_nanos());
-            if at == moments.len() {
-                return;
-            }
-            moments.remove(at);
+            match moments.get(at) {
+                Some(moment) if at_once || *moment == spent_at.as_nanos() => moments.remove(at),
+                _ => return,
+            };
         }
     }
 
-    /// Counts `cost` whether or not there is room, at the price of what lies furthest back. Should that be
-    /// [given back](Self::refund) later, it takes as much of the penalty away.
+    /// Counts `cost` whether or not there is room, at the price of what lies furthest back.
     pub fn penalise(&self, moments: &mut Vec<u64>, now: Timestamp, cost: u64) {
         let at = moments.last().copied().unwrap_or(0).max(now.as_nanos());
         for _ in 0..cost.min(self.limit as u64) {
