@@ -117,6 +117,10 @@ impl Leases {
         for (place, word) in (0..terms.probes).zip(self.all()) {
             let mut seen = word.load(Ordering::Acquire);
             while !is_held(seen, terms, now) {
+                // Right before it is taken: who took one meanwhile is seen.
+                if self.are_enough(terms, now) {
+                    return None;
+                }
                 let new = from(now, seen) | flags;
                 match word.compare_exchange_weak(seen, new, Ordering::AcqRel, Ordering::Acquire) {
                     Ok(_) => {
@@ -134,6 +138,14 @@ impl Leases {
             }
         }
         None
+    }
+
+    /// Whether those who hold the places beyond, given away when there were more, leave nothing of the places there are
+    /// now.
+    fn are_enough(&self, terms: Terms, now: Timestamp) -> bool {
+        let probes = terms.probes as usize;
+        let beyond = |word: &AtomicU64| is_held(word.load(Ordering::Acquire), terms, now);
+        self.all().skip(probes).any(beyond) && self.held(terms, now) >= probes
     }
 
     /// Gives a place back; `false` when it was lost at the deadline.
@@ -300,18 +312,29 @@ mod tests {
         let second = leases.take(three, at(2)).unwrap().lease;
         let third = leases.take(three, at(2)).unwrap().lease;
         assert_eq!(leases.take(three, at(2)), None);
-        // Nobody is put out; but nobody comes after them.
+        // Nobody is put out; but nobody comes after them, wherever the free place is.
         assert!(leases.give_back(first) && leases.give_back(third));
         assert_eq!(leases.held(ONE, at(3)), 1);
-        let first = leases.take(ONE, at(3)).unwrap().lease;
         assert_eq!(leases.take(ONE, at(3)), None);
         assert!(leases.give_back(second));
+        let first = leases.take(ONE, at(3)).unwrap().lease;
+        assert_eq!(leases.take(ONE, at(3)), None);
         let sooner = Terms {
             deadline: Duration::from_nanos(10),
             ..ONE
         };
         assert!(leases.take(sooner, at(13)).unwrap().overdue);
         assert!(!leases.give_back(first));
+    }
+
+    #[test]
+    fn who_is_beyond_the_last_place_and_misses_the_deadline_keeps_nobody_out() {
+        let leases = Leases::new(2);
+        let first = leases.take(TERMS, at(1)).unwrap().lease;
+        leases.take(TERMS, at(1)).unwrap();
+        assert!(leases.give_back(first));
+        assert_eq!(leases.take(ONE, at(100)), None);
+        assert!(leases.take(ONE, at(101)).is_some());
     }
 
     #[test]
