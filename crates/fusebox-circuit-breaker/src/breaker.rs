@@ -15,7 +15,7 @@ use fusebox_core::{
 use crate::{
     BreakerBuilder, ConfigError, JudgeResult, Pass, RefusalsAreNeutral,
     config::changes,
-    engine::{self, Circuit, Quorum, Refused, Shell, State, Ticket, Transition, Tunable},
+    engine::{self, ByHand, Circuit, Quorum, Refused, Shell, State, Ticket, Transition, Tunable},
     seat::{Seat, Seats},
     waiters::Waiters,
 };
@@ -246,18 +246,34 @@ impl Breaker {
 
     /// Refuses every call until [`reset`](Self::reset) or [`disable`](Self::disable).
     pub fn force_open(&self) {
-        self.shared().circuit.force_open(&**self.shared());
+        self.put(ByHand::ForcedOpen);
     }
 
     /// Lets every call through, judging none, until [`reset`](Self::reset) or
     /// [`force_open`](Self::force_open).
     pub fn disable(&self) {
-        self.shared().circuit.disable(&**self.shared());
+        self.put(ByHand::Disabled);
     }
 
     /// Closes the circuit, whatever its state, and forgets what it knew of the dependency. Counters go on.
     pub fn reset(&self) {
-        self.shared().circuit.reset(&**self.shared());
+        self.put(ByHand::Reset);
+    }
+
+    fn put(&self, what: ByHand) {
+        if let Some(transition) = self.put_untold(what) {
+            self.tell(transition);
+        }
+    }
+
+    /// Puts it into that state. Who does is to [tell](Self::tell) of it, when it holds no lock.
+    pub(crate) fn put_untold(&self, what: ByHand) -> Option<Transition> {
+        self.shared().circuit.by_hand(what)
+    }
+
+    /// Tells observers, and those who wait, of a transition.
+    pub(crate) fn tell(&self, transition: Transition) {
+        self.shared().tell(transition);
     }
 
     /// Counters since the handle was made, and latencies.

@@ -2,14 +2,19 @@
 #![cfg(feature = "http")]
 #![expect(clippy::unwrap_used, reason = "a test's panic is its report")]
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{Arc, Barrier, Mutex, OnceLock},
+    time::Duration,
+};
 
 use fusebox_circuit_breaker::{
     Breaker, BreakerBuilder, CircuitBreakerLayer, KeyedBreaker, KeyedBuilder,
     KeyedCircuitBreakerLayer, ResponseBody, Window, by_authority, by_method_and_path,
 };
 use fusebox_core::{
-    CircuitState, LayerKind, Mode, Observer, Outcome, Registration, Rejection, Value,
+    Change, CircuitState, Event, EventKind, LayerKind, Mode, Observer, Outcome, Registration,
+    Rejection, Value,
 };
 use fusebox_testkit::{Counted, Fixture, MockBody, Situation, Subject, contract};
 use http::{Request, Response};
@@ -101,6 +106,98 @@ async fn a_whole_family_is_opened_disabled_and_closed_by_hand_and_so_are_keys_th
         fail(&breakers.of(&key));
         assert_eq!(breakers.of(&key).state(), CircuitState::Open);
     }
+}
+
+/// A family of three keys, and an observer of it that does something with it at each transition.
+fn observed(
+    act: impl Fn(&KeyedBreaker<u32>) + Send + Sync + 'static,
+) -> (KeyedBreaker<u32>, Arc<OnceLock<KeyedBreaker<u32>>>) {
+    let known = Arc::new(OnceLock::<KeyedBreaker<u32>>::new());
+    let family = known.clone();
+    let observer = move |event: &Event<'_>| {
+        if let (EventKind::Change(Change::Circuit { .. }), Some(family)) =
+            (event.kind, family.get())
+        {
+            act(family);
+        }
+    };
+    let breakers = Breaker::builder("upstreams")
+        .observer(Arc::new(observer))
+        .registration(Registration::Unlisted)
+        .keyed()
+        .build()
+        .unwrap();
+    for key in 0..3 {
+        let _ = breakers.of(&key);
+    }
+    known.set(breakers.clone()).unwrap();
+    (breakers, known)
+}
+
+/// What comes of that, if it comes at all.
+fn in_time<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, waiting) = std::sync::mpsc::channel();
+    std::thread::spawn(move || done.send(act()));
+    waiting.recv_timeout(Duration::from_secs(20)).unwrap()
+}
+
+#[test]
+fn an_observer_may_look_at_the_family_while_it_is_changed_by_hand() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let looking = seen.clone();
+    let (breakers, _known) = observed(move |family| {
+        looking.lock().unwrap().push(open_by_hand(family));
+    });
+    in_time(move || {
+        breakers.force_open();
+        // And of a key that comes only now.
+        assert_eq!(breakers.of(&7).state(), CircuitState::ForcedOpen);
+    });
+    // Three keys and the circuit of all others; whoever is told finds all of it done.
+    assert_eq!(*seen.lock().unwrap(), [3; 4]);
+}
+
+#[test]
+fn an_observer_may_change_it_again() {
+    let (breakers, _known) = observed(|family| {
+        if open_by_hand(family) > 0 {
+            family.reset();
+        }
+    });
+    in_time(move || {
+        breakers.force_open();
+        assert_eq!(open_by_hand(&breakers), 0);
+        assert_eq!(breakers.of(&7).state(), CircuitState::Closed);
+    });
+}
+
+#[test]
+fn what_two_threads_do_to_a_family_at_once_does_not_mix() {
+    let breakers = builder().build::<u32>().unwrap();
+    for key in 0..100 {
+        let _ = breakers.of(&key);
+    }
+    for _ in 0..200 {
+        let start = Barrier::new(2);
+        std::thread::scope(|scope| {
+            for act in [KeyedBreaker::force_open, KeyedBreaker::disable] {
+                let (start, breakers) = (&start, &breakers);
+                scope.spawn(move || {
+                    start.wait();
+                    act(breakers);
+                });
+            }
+        });
+        let all = breakers.others().state();
+        assert!(breakers.states().iter().all(|(_, state)| *state == all));
+    }
+}
+
+fn open_by_hand(breakers: &KeyedBreaker<u32>) -> usize {
+    let states = breakers.states().into_iter();
+    states
+        .filter(|(_, state)| *state == CircuitState::ForcedOpen)
+        .count()
 }
 
 #[tokio::test(start_paused = true)]

@@ -38,5 +38,5 @@ pub use settings::{
 pub use shard::Shard;
 pub use state::{Phase, State};
 pub use ticket::{End, Refused, Ticket, Verdict};
-pub use transition::{Shell, Transition};
+pub use transition::{ByHand, Shell, Transition};
 pub use window::Totals;

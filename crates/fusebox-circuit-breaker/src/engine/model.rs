@@ -18,8 +18,8 @@ use fusebox_core::{CircuitState, Outcome, Timestamp};
 use proptest::prelude::*;
 
 use super::{
-    Circuit, Closing, CoolDown, CountsAs, End, Hanging, Ramp, Settings, Share, Shell, Slow, Ticket,
-    Transition, Tunable, Verdict, WindowSettings,
+    ByHand, Circuit, Closing, CoolDown, CountsAs, End, Hanging, Ramp, Settings, Share, Shell, Slow,
+    Ticket, Transition, Tunable, Verdict, WindowSettings,
 };
 
 /// Draws the same numbers for the machine and for the model.
@@ -560,11 +560,11 @@ impl Pair {
             Step::Answer { .. } | Step::End { .. } => {}
             Step::Wait(nanos) => self.now += nanos,
             Step::ForceOpen => {
-                self.circuit.force_open(&self.shell);
+                self.by_hand(ByHand::ForcedOpen);
                 self.model.by_hand(CircuitState::ForcedOpen);
             }
             Step::Disable => {
-                self.circuit.disable(&self.shell);
+                self.by_hand(ByHand::Disabled);
                 self.model.by_hand(CircuitState::Disabled);
             }
             Step::Tune(settings) => {
@@ -581,7 +581,7 @@ impl Pair {
                 self.model.settings = settings;
             }
             Step::Reset => {
-                self.circuit.reset(&self.shell);
+                self.by_hand(ByHand::Reset);
                 self.model.by_hand(CircuitState::Closed);
             }
         }
@@ -611,6 +611,12 @@ impl Pair {
             }
         }
         Ok(())
+    }
+
+    fn by_hand(&self, what: ByHand) {
+        if let Some(transition) = self.circuit.by_hand(what) {
+            self.shell.tell(transition);
+        }
     }
 
     fn end(&mut self, place: usize, end: End, now: Timestamp) {

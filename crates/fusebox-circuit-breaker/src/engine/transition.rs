@@ -36,6 +36,27 @@ pub struct Transition {
     pub to: CircuitState,
 }
 
+/// The state that an operator puts it into, until further notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ByHand {
+    /// Closed, and everything forgotten.
+    Reset,
+    /// Everything is refused.
+    ForcedOpen,
+    /// Everything is let through, unjudged.
+    Disabled,
+}
+
+impl ByHand {
+    const fn phase(self) -> Phase {
+        match self {
+            Self::Reset => Phase::Closed,
+            Self::ForcedOpen => Phase::ForcedOpen,
+            Self::Disabled => Phase::Disabled,
+        }
+    }
+}
+
 /// What only transitions look at.
 #[derive(Debug, Default)]
 pub(super) struct Cold {
@@ -155,27 +176,13 @@ impl Circuit {
         }
     }
 
-    /// Refuses everything until further notice.
-    pub fn force_open(&self, shell: &impl Shell) {
-        self.by_hand(Phase::ForcedOpen, shell);
-    }
-
-    /// Lets everything through, unjudged, until further notice.
-    pub fn disable(&self, shell: &impl Shell) {
-        self.by_hand(Phase::Disabled, shell);
-    }
-
-    /// Closes, and forgets everything.
-    pub fn reset(&self, shell: &impl Shell) {
-        self.by_hand(Phase::Closed, shell);
-    }
-
-    fn by_hand(&self, phase: Phase, shell: &impl Shell) {
+    /// Puts it into that state, whatever its state. Whoever calls it tells of the transition, with no lock held.
+    pub fn by_hand(&self, what: ByHand) -> Option<Transition> {
         let mut cold = lock(&self.hot.cold);
         let before = self.state();
         self.leave_quorum(&mut cold);
         *cold = Cold::default();
-        self.enter(cold, before, before.next(phase), shell);
+        self.write(&cold, before, before.next(what.phase()))
     }
 
     /// Until when it would be open.
@@ -226,19 +233,29 @@ impl Circuit {
         self.enter(cold, before, before.next(phase), shell);
     }
 
-    /// The one place where the state is written: with the lock held, so that a store is enough.
     fn enter(&self, cold: MutexGuard<'_, Cold>, before: State, after: State, shell: &impl Shell) {
+        let transition = self.write(&cold, before, after);
+        drop(cold);
+        if let Some(transition) = transition {
+            shell.tell(transition);
+        }
+    }
+
+    /// The one place where the state is written: with the lock held, so that a store is enough.
+    fn write(
+        &self,
+        _held: &MutexGuard<'_, Cold>,
+        before: State,
+        after: State,
+    ) -> Option<Transition> {
         if !before.same_generation(after) {
             // What is heard from now on is about what happens from now on.
             self.hot.wish.forget();
             self.hot.held_back.store(0, Ordering::Release);
         }
         self.state.store(after.word(), Ordering::Release);
-        drop(cold);
         let (from, to) = (before.public(), after.public());
-        if from != to {
-            shell.tell(Transition { from, to });
-        }
+        (from != to).then_some(Transition { from, to })
     }
 
     /// Whether it may be open until then, as far as its family is concerned.

@@ -1,7 +1,7 @@
 use std::{
     hash::Hash,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU8, AtomicU64, Ordering},
     },
 };
@@ -15,7 +15,7 @@ use super::{KeyLike, map::Map};
 use crate::{
     Breaker, BreakerBuilder, ConfigError, Pass,
     breaker::tune,
-    engine::{Quorum, Settings, Tunable, WindowSettings},
+    engine::{ByHand, Quorum, Settings, Transition, Tunable, WindowSettings},
     seat::Seats,
 };
 
@@ -69,32 +69,16 @@ struct Family<K> {
     without_room: AtomicU64,
     /// What was done [by hand](ByHand) to all of them, for those that come after.
     by_hand: AtomicU8,
+    /// Who holds it does something to all of them: one such thing after the other.
+    hand: Mutex<()>,
 }
 
-/// The state that an operator has put a whole family into.
-#[derive(Clone, Copy)]
-enum ByHand {
-    /// None: each has its own.
-    Reset,
-    ForcedOpen,
-    Disabled,
-}
-
-impl ByHand {
-    const fn from_number(number: u8) -> Self {
-        match number {
-            1 => Self::ForcedOpen,
-            2 => Self::Disabled,
-            _ => Self::Reset,
-        }
-    }
-
-    fn done_to(self, breaker: &Breaker) {
-        match self {
-            Self::Reset => breaker.reset(),
-            Self::ForcedOpen => breaker.force_open(),
-            Self::Disabled => breaker.disable(),
-        }
+/// What was done by hand, from its number.
+const fn by_hand(number: u8) -> ByHand {
+    match number {
+        1 => ByHand::ForcedOpen,
+        2 => ByHand::Disabled,
+        _ => ByHand::Reset,
     }
 }
 
@@ -197,6 +181,7 @@ impl KeyedBuilder {
             others,
             without_room: AtomicU64::new(0),
             by_hand: AtomicU8::new(ByHand::Reset as u8),
+            hand: Mutex::new(()),
         });
         let live: Arc<dyn Live> = family.clone();
         self.each.registration.list(Arc::downgrade(&live));
@@ -336,10 +321,26 @@ impl<K> Family<K> {
     }
 
     fn by_hand(&self, what: ByHand) {
+        for (breaker, transition) in self.put_all(what) {
+            breaker.tell(transition);
+        }
+    }
+
+    /// Puts all circuits into that state; which of them were in another. Nobody is told before all are, and no lock is
+    /// held: an observer may look at them, or change them again.
+    fn put_all(&self, what: ByHand) -> Vec<(Breaker, Transition)> {
+        let mut told = Vec::new();
+        let mut put = |breaker: &Breaker| {
+            if let Some(transition) = breaker.put_untold(what) {
+                told.push((breaker.clone(), transition));
+            }
+        };
+        let _one_by_one = self.hand.lock().unwrap_or_else(PoisonError::into_inner);
         // First, so that who is not seen here has seen it: each part of the map has a lock.
         self.by_hand.store(what as u8, Ordering::SeqCst);
-        self.breakers.each(|_, each| what.done_to(each));
-        what.done_to(&self.others);
+        self.breakers.each(|_, each| put(each));
+        put(&self.others);
+        told
     }
 
     /// A new circuit. Two seats are enough where the keys themselves spread the threads.
@@ -352,9 +353,10 @@ impl<K> Family<K> {
             Seats::for_this_machine().min(2),
             self.quorum.clone(),
         );
-        match ByHand::from_number(self.by_hand.load(Ordering::SeqCst)) {
+        match by_hand(self.by_hand.load(Ordering::SeqCst)) {
             ByHand::Reset => {}
-            what => what.done_to(&breaker),
+            // It begins so: that is no transition to tell of, and the lock of its part of the map is held.
+            what => drop(breaker.put_untold(what)),
         }
         breaker
     }
