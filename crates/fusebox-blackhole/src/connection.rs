@@ -33,9 +33,14 @@ pub struct Connection {
 /// What the handles and the stream of a connection share.
 pub(crate) struct Line {
     cut: AtomicBool,
-    /// Whoever drives the connection, and is to notice that it was cut.
-    driver: Mutex<Option<Waker>>,
+    /// Whoever waits to read, and whoever waits to write: of a stream that is split they are two. Both are to notice that
+    /// it was cut.
+    reader: Waiting,
+    writer: Waiting,
 }
+
+#[derive(Default)]
+struct Waiting(Mutex<Option<Waker>>);
 
 impl Connection {
     pub(crate) fn new(peer: SocketAddr) -> Self {
@@ -43,7 +48,8 @@ impl Connection {
             peer,
             line: Arc::new(Line {
                 cut: AtomicBool::new(false),
-                driver: Mutex::new(None),
+                reader: Waiting::default(),
+                writer: Waiting::default(),
             }),
         }
     }
@@ -103,23 +109,17 @@ impl fmt::Debug for Connection {
 }
 
 impl Line {
-    pub(crate) fn cut(&self) {
-        self.cut.store(true, Ordering::SeqCst);
-        let driver = lock(&self.driver).take();
-        if let Some(driver) = driver {
-            driver.wake();
-        }
+    /// False if it was cut before.
+    pub(crate) fn cut(&self) -> bool {
+        let was_cut = self.cut.swap(true, Ordering::SeqCst);
+        self.reader.wake();
+        self.writer.wake();
+        !was_cut
     }
 
     /// Remembers who waits. `Err` if it waits in vain.
-    fn wait(&self, cx: &Context<'_>) -> io::Result<()> {
-        {
-            let mut driver = lock(&self.driver);
-            match &*driver {
-                Some(known) if known.will_wake(cx.waker()) => {}
-                _ => *driver = Some(cx.waker().clone()),
-            }
-        }
+    fn wait(&self, waiting: &Waiting, cx: &Context<'_>) -> io::Result<()> {
+        waiting.remember(cx);
         // Again, and after the waker is there: whoever cut the line before that found nobody to wake.
         self.check()
     }
@@ -129,6 +129,23 @@ impl Line {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
         Ok(())
+    }
+}
+
+impl Waiting {
+    fn remember(&self, cx: &Context<'_>) {
+        let mut waker = lock(&self.0);
+        match &*waker {
+            Some(known) if known.will_wake(cx.waker()) => {}
+            _ => *waker = Some(cx.waker().clone()),
+        }
+    }
+
+    fn wake(&self) {
+        let waker = lock(&self.0).take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 }
 
@@ -204,7 +221,8 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Guarded<Io> {
         this.connection.line.check()?;
         let polled = Pin::new(&mut this.io).poll_read(cx, buf);
         if polled.is_pending() {
-            this.connection.line.wait(cx)?;
+            let line = &this.connection.line;
+            line.wait(&line.reader, cx)?;
         }
         polled
     }
@@ -220,7 +238,8 @@ impl<Io> Guarded<Io> {
         self.connection.line.check()?;
         let polled = write(&mut self.io, cx);
         if polled.is_pending() {
-            self.connection.line.wait(cx)?;
+            let line = &self.connection.line;
+            line.wait(&line.writer, cx)?;
         }
         polled
     }
@@ -317,6 +336,24 @@ mod tests {
             waiting.await.unwrap().unwrap_err().kind(),
             io::ErrorKind::ConnectionAborted
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_a_stream_that_is_split_both_halves_are_told() {
+        let (near, _far) = tokio::io::duplex(4);
+        let stream = guarded(near);
+        let connection = stream.connection().clone();
+        let (mut reader, mut writer) = tokio::io::split(stream);
+        let reading = tokio::spawn(async move { reader.read(&mut [0; 4]).await.map(|_| ()) });
+        let writing = tokio::spawn(async move { writer.write_all(b"more than fits").await });
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        assert!(!reading.is_finished() && !writing.is_finished());
+        connection.close();
+        for half in [reading, writing] {
+            let told = tokio::time::timeout(std::time::Duration::from_secs(1), half).await;
+            let told = told.expect("waits for ever").unwrap();
+            assert_eq!(told.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+        }
     }
 
     #[test]

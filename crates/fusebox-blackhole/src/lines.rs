@@ -46,7 +46,7 @@ impl Lines {
         }
     }
 
-    /// Closes those whose peers are meant: how many. Looks at all of them.
+    /// Closes those whose peers are meant: how many, without those that were closed before. Looks at all of them.
     pub(crate) fn close(&self, is_meant: impl Fn(IpAddr) -> bool) -> usize {
         let mut closed = 0;
         for shard in &self.shards {
@@ -55,9 +55,8 @@ impl Lines {
                 .filter(|(peer, _)| is_meant(*peer))
                 .filter_map(|(_, line)| line.upgrade())
                 .collect();
-            closed += meant.len();
             // Not under the lock: whoever is woken may drop the connection at once.
-            meant.iter().for_each(|line| line.cut());
+            closed += meant.iter().filter(|line| line.cut()).count();
         }
         closed
     }
@@ -91,7 +90,17 @@ mod tests {
         };
         let all: Vec<_> = (0..100).map(|number| open(number % 10)).collect();
         let seven = IpAddr::from([192, 0, 2, 7]);
-        assert_eq!(lines.close(|peer| peer == seven), 10);
+        all[7].0.close();
+        assert_eq!(
+            lines.close(|peer| peer == seven),
+            9,
+            "one was closed before"
+        );
+        assert_eq!(
+            lines.close(|peer| peer == seven),
+            0,
+            "nor is one closed twice"
+        );
         for (connection, _) in &all {
             assert_eq!(connection.is_closed(), connection.peer().ip() == seven);
         }
