@@ -10,7 +10,7 @@
 
 use std::{alloc::System, net::Ipv4Addr};
 
-use fusebox_blackhole::{Cause, JailConfig, Terms};
+use fusebox_blackhole::{Cause, JailConfig, Struck, Terms};
 use fusebox_core::Registration;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
@@ -43,20 +43,27 @@ fn ten_million_attempts_from_distinct_addresses_take_not_a_byte_more_than_none()
     let taken = live() - before;
     assert!(taken > 0 && taken < 43 * 10_000 + 400_000, "{taken} bytes");
     let strike = |number: u32| {
-        // Two of each, which lead in; every third one of IPv6, each of another /48.
+        // Every third one of IPv6, each of another /48.
         let address = match number % 3 {
-            0 => std::net::Ipv6Addr::from_bits(u128::from(0x2000_0000 + number) << 80).into(),
+            0 => {
+                std::net::Ipv6Addr::from_bits((0x2000_0000_0000 + u128::from(number)) << 80).into()
+            }
             _ => Ipv4Addr::from_bits(0x8000_0000 + number).into(),
         };
-        jail.strike_address(address, Cause::Waf);
-        jail.strike_address(address, Cause::Waf);
-        let _ = jail.why(address);
+        let struck = jail.strike_address(address, Cause::Waf);
+        assert_ne!(struck, Struck::Never);
+        if number.is_multiple_of(4) {
+            // The second one leads in.
+            let struck = jail.strike_address(address, Cause::Waf);
+            assert_ne!(struck, Struck::Never);
+            let _ = jail.why(address);
+        }
     };
     // Whatever a thread has once, such as its shard of the counters.
     (0..1_000).for_each(strike);
     let before = live();
     let allocations = ALLOCATOR.stats().allocations;
-    (1_000..5_001_000).for_each(strike);
+    (1_000..10_001_000).for_each(strike);
     assert_eq!(live() - before, 0);
     assert_eq!(ALLOCATOR.stats().allocations, allocations);
     drop(jail);
