@@ -571,3 +571,27 @@ async fn each_sentence_and_each_release_is_one_event() {
         ]
     );
 }
+
+#[test]
+fn whoever_is_let_out_to_make_room_for_a_strike_is_not_saved_any_more() {
+    let folder = Folder::new("room");
+    let file = folder.file("jail");
+    let jail = config().capacity(1).file(&file).build().unwrap();
+    for number in 0..10_000 {
+        let inmate = std::net::Ipv4Addr::from_bits(0xc633_0000 + number);
+        jail.ban(inmate.into(), HOUR).unwrap();
+    }
+    jail.save().unwrap();
+    let saved = || {
+        let restored = config().capacity(10_000).file(&file).build().unwrap();
+        restored.list().len()
+    };
+    let before = jail.list().len();
+    assert_eq!(saved(), before);
+    // No more than a strike, and all that were there are in.
+    let struck = jail.strike_address(ip("192.0.2.7"), Cause::Waf);
+    assert_eq!(struck, Struck::Counted { strikes: 1 });
+    assert_eq!(jail.list().len(), before - 1);
+    jail.save().unwrap();
+    assert_eq!(saved(), before - 1);
+}

@@ -49,6 +49,8 @@ impl Jail {
         inner.strikes.fetch_add(1, Ordering::Relaxed);
         let jitter = inner.jitter.hash_one((key, now.as_nanos())) >> 32;
         let jitter = u32::try_from(jitter).unwrap_or(u32::MAX);
+        let freed = || inner.prison.crowded().freed;
+        let freed_before = freed();
         let struck = {
             let rules = inner.rules.read().unwrap_or_else(PoisonError::into_inner);
             inner.prison.strike(key, cause, &rules, now, jitter)
@@ -59,6 +61,10 @@ impl Jail {
                 .flatten()
                 .chain([inmate])
                 .for_each(|inmate| self.tell(inmate, now));
+        } else if freed() != freed_before {
+            // A strike that led to nothing has a place that somebody was let out for. If it was another strike's doing,
+            // whoever mirrors the jail looks once too often.
+            inner.changes.fetch_add(1, Ordering::Release);
         }
         struck
     }
