@@ -191,8 +191,8 @@ impl Building<'_> {
         self.filter.add_to(self.set, key);
     }
 
-    /// A block of addresses is listed. It goes into no more than 128 places, except for IPv6 blocks larger than a
-    /// /25, which nobody lists.
+    /// A block of addresses is listed. It goes into no more than 256 places, as an IPv4 /8 and an IPv6 /24 do. Nobody
+    /// lists larger ones: those of IPv4 take up to 65536, and those of IPv6 up to 16384.
     pub(super) fn list(&self, network: Network) {
         let prefix = network.prefix();
         let first = first_client(network);
