@@ -13,4 +13,5 @@ pub mod jobs;
 pub mod payments;
 pub mod problem;
 pub mod serve;
+mod signals;
 pub mod storm;

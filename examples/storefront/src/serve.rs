@@ -2,6 +2,7 @@
 
 use std::{io::Write, time::Duration};
 
+use anyhow::Context;
 use axum::{Router, serve::ListenerExt as _};
 use fusebox_blackhole::{BlackholeListener, Gate, with_connection};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -18,6 +19,7 @@ use crate::{
         seed::{Seeded, seed},
     },
     edge::Edge,
+    signals::Signals,
 };
 
 /// The line by which a parent process learns the address.
@@ -44,9 +46,11 @@ pub async fn serve(arguments: &ServeArgs) -> anyhow::Result<()> {
     let shop = Shop::open(&arguments.data_dir, settings).await?;
     let listener = TcpListener::bind((arguments.address, arguments.port)).await?;
     let address = listener.local_addr()?;
+    // Before the address is told: whoever knows that may ask at once.
+    let signals = Signals::listen().context("cannot listen for signals")?;
     greet(&format!("http://{address}"))?;
 
-    let stop = asked_to_stop(arguments.stop_with_stdin);
+    let stop = asked_to_stop(signals, arguments.stop_with_stdin);
     serve_until(stop, listener, shop, PATIENCE).await
 }
 
@@ -165,41 +169,16 @@ Ctrl-C stops it."
 }
 
 /// Completes when somebody wants the shop to stop, and sees to it that asking twice ends the process.
-async fn asked_to_stop(with_stdin: bool) {
+async fn asked_to_stop(mut signals: Signals, with_stdin: bool) {
     tokio::select! {
-        () = interrupted() => {}
-        () = terminated() => {}
+        _ = signals.next() => {}
         () = stdin_closed(), if with_stdin => {}
     }
-    tokio::spawn(async {
-        interrupted().await;
+    tokio::spawn(async move {
+        signals.interrupted().await;
         // What was acknowledged is on the disk; SQLite recovers from the rest when it is opened again.
         std::process::exit(130);
     });
-}
-
-/// Ctrl-C.
-pub(crate) async fn interrupted() {
-    if let Err(error) = tokio::signal::ctrl_c().await {
-        tracing::error!("cannot listen for Ctrl-C: {error}");
-        std::future::pending::<()>().await;
-    }
-}
-
-/// SIGTERM, which is what a service manager sends; never where there is no such thing.
-pub(crate) async fn terminated() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        match signal(SignalKind::terminate()) {
-            Ok(mut signals) => {
-                signals.recv().await;
-                return;
-            }
-            Err(error) => tracing::error!("cannot listen for SIGTERM: {error}"),
-        }
-    }
-    std::future::pending::<()>().await;
 }
 
 /// The other end of standard input has gone: the parent process has, however it ended.

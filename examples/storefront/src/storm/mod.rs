@@ -31,7 +31,8 @@ use anyhow::Context;
 
 use crate::{
     cli::{Part, StormArgs},
-    serve::{interrupted, prepare, terminated},
+    serve::prepare,
+    signals::Signals,
 };
 use plan::{LONGEST, Plan};
 use results::Results;
@@ -49,10 +50,10 @@ use results::Results;
 ///
 /// Dropped, it kills the service that runs.
 pub async fn storm(arguments: &StormArgs) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::listen().context("cannot listen for signals")?;
     tokio::select! {
         done = experiment(arguments) => done,
-        () = interrupted() => anyhow::bail!("interrupted"),
-        () = terminated() => anyhow::bail!("asked to stop"),
+        asked = signals.next() => anyhow::bail!("{asked}"),
     }
 }
 
