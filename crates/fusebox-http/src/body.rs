@@ -144,7 +144,7 @@ impl<B: Body, G: Guard> GuardedBody<B, G> {
                 let last = match frame.data_ref() {
                     Some(data) => held.judge.data(data.remaining()),
                     // Nothing may follow the trailers (RFC 9110, section 6.5).
-                    None => true,
+                    None => frame.is_trailers(),
                 };
                 (last || this.inner.is_end_stream()).then(|| held.judge.ended())
             }
