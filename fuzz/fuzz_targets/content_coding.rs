@@ -1,6 +1,5 @@
 #![no_main]
 
-#[allow(dead_code, reason = "the target takes codings off, and reads no headers")]
 #[path = "../../crates/fusebox-waf/src/decode.rs"]
 mod decode;
 #[path = "../oracle/content_coding.rs"]

@@ -1,15 +1,11 @@
 //! Replays the corpus of the fuzz target `content_coding`, with the target's own oracle, and feeds it with codings that are cut, joined
 //! and broken.
-#![allow(
+#![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     reason = "a test's helpers fail by panicking too"
 )]
 
-#[allow(
-    dead_code,
-    reason = "the oracle takes codings off, and reads no headers"
-)]
 #[path = "../src/decode.rs"]
 mod decode;
 #[path = "../../../fuzz/oracle/content_coding.rs"]

@@ -78,6 +78,7 @@ impl Jail {
         let every = self.0.check_every;
         async move {
             loop {
+                // Files and age are looked at now and then: neither tells when it changes.
                 tokio::time::sleep(every).await;
                 let jail: Weak<Inner> = jail.clone();
                 let Some(inner) = jail.upgrade() else { return };

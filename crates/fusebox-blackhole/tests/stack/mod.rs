@@ -39,6 +39,7 @@ pub(crate) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
     output
 }
 
+/// What a real kernel or another process does tells nobody when it is done; it is asked until it is.
 pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
     soon(what, async {
         while !condition() {
