@@ -126,7 +126,7 @@ impl Policy {
     }
 
     /// How long it takes until a request of that cost is paid for.
-    fn time_for(&self, cost: u64) -> Duration {
+    pub(crate) fn time_for(&self, cost: u64) -> Duration {
         let product = self.quota.period().as_nanos().saturating_mul(cost.into());
         let nanos = product / u128::from(self.quota.amount().max(1));
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
@@ -305,7 +305,11 @@ impl RateLimiterBuilder {
             }
             tiers.push(accounts);
         }
-        Ok(RateLimiter::new(self, MemoryStore::new(tiers)))
+        let store = MemoryStore::new(tiers).map_err(|error| ConfigError::Policies {
+            tier: Name::from(error.tier.to_string()),
+            given: error.given,
+        })?;
+        Ok(RateLimiter::new(self, store))
     }
 
     /// A limiter with its quotas in that store. What is asked of it comes with the [terms](crate::store::Terms) of the policies; one

@@ -142,9 +142,12 @@ impl<St: QuotaStore> Tells<St> {
         }
         match self.rules.fate(&self.limiter, charge, verdict) {
             Fate::Call(mut call, wait) => {
-                call.began(started, charge.at);
                 // The server may have said something while the store was asked.
                 let now = self.limiter.shared.clock.now();
+                // What it waited for its verdict; if it came with its question, only where somebody wants to know.
+                if started < charge.at || call.is_followed() {
+                    call.began(started, now);
+                }
                 let heed = self.rules.heed();
                 let held = heed.is_some_and(|heed| !heed.rest(now).is_zero());
                 // Whose refusal is not acted on is not made to wait either.

@@ -137,16 +137,20 @@ impl Policies {
         })
     }
 
-    /// Whether one request still fits into the quota.
+    /// Whether the policy could have been built with that quota.
     pub(crate) fn fits(&self, policy: usize, quota: Quota, cost: u64) -> Result<(), QuotaError> {
         let known = self.policies.get(policy).ok_or(QuotaError::Unknown)?;
-        let burst = Policy::new(known.name().clone(), quota)
-            .algorithm(known.algorithm())
-            .most_cost();
-        if cost > burst && quota.check().is_ok() {
+        quota.check()?;
+        let policy = Policy::new(known.name().clone(), quota).algorithm(known.algorithm());
+        let burst = policy.most_cost();
+        if cost > burst {
             return Err(QuotaError::BurstBelowCost { burst, cost });
         }
-        quota.check()
+        let (max_wait, needed) = (known.max_wait(), policy.time_for(cost));
+        if !max_wait.is_zero() && max_wait < needed {
+            return Err(QuotaError::WaitTooShort { max_wait, needed });
+        }
+        Ok(())
     }
 
     /// Remembers a policy's new quota, and returns the one before.

@@ -61,7 +61,7 @@ fn play(
     model: &mut impl Model,
     steps: Vec<(u64, Did)>,
 ) -> Result<(), TestCaseError> {
-    let store = MemoryStore::new(vec![vec![accounts]]);
+    let store = MemoryStore::new(vec![vec![accounts]]).unwrap();
     let mut now = PERIOD;
     let mut admitted: Vec<(u128, u64, u64)> = Vec::new();
     for (pause, did) in steps {

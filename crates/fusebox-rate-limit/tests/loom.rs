@@ -27,9 +27,7 @@ fn store(burst: u64, overflow: Overflow) -> Arc<MemoryStore> {
         capacity: 1,
         overflow,
     };
-    Arc::new(MemoryStore::new(vec![vec![Accounts::bucket(
-        rules, layout,
-    )]]))
+    Arc::new(MemoryStore::new(vec![vec![Accounts::bucket(rules, layout)]]).unwrap())
 }
 
 fn ask(store: &MemoryStore, now: u64, key: u128, act: Act) -> bool {
@@ -163,10 +161,7 @@ fn two_policies(first: u64, last: u64) -> Arc<MemoryStore> {
         };
         Accounts::bucket(rules, layout)
     };
-    Arc::new(MemoryStore::new(vec![vec![
-        accounts(first),
-        accounts(last),
-    ]]))
+    Arc::new(MemoryStore::new(vec![vec![accounts(first), accounts(last)]]).unwrap())
 }
 
 fn ask_both(store: &MemoryStore, client: u128, act: Act) -> (bool, [u64; 2]) {

@@ -24,7 +24,7 @@ use fusebox_rate_limit::store::{
 use fusebox_rate_limit::{
     Algorithm, Ask, KeyBy, Policy, Quota, RateLimitLayer, RateLimiter, ResponseBody,
 };
-use fusebox_testkit::{Counted, Fixture, MockBody, Situation, Subject, contract};
+use fusebox_testkit::{Counted, Fixture, MockBody, Recorder, Situation, Subject, contract};
 use http::{Request, Response};
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -42,9 +42,9 @@ impl Remote {
             overflow: Overflow::Refuse,
         };
         Self {
-            memory: Arc::new(MemoryStore::new(vec![vec![Accounts::bucket(
-                rules, layout,
-            )]])),
+            memory: Arc::new(
+                MemoryStore::new(vec![vec![Accounts::bucket(rules, layout)]]).unwrap(),
+            ),
             down: Arc::default(),
         }
     }
@@ -229,6 +229,19 @@ async fn a_store_that_does_not_answer_refuses_where_that_was_asked_for() {
     let refused = limiter.wait(Key::SHARED).await.unwrap_err();
     assert_eq!(refused.kind(), RejectionKind::TooManyKeys);
     assert_eq!(unanswered(&limiter), Some(Value::Count(2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_way_to_the_store_and_back_is_time_that_a_call_waits_and_not_that_it_runs() {
+    let (remote, policy) = daily();
+    let recorder = Recorder::new();
+    let limiter = limiter(&remote, policy, Mode::Enforce, Some(recorder.clone()));
+    let layer = limiter.layer().keyed_by(KeyBy::Shared);
+    assert_eq!(status(&layer).await, 200);
+    let call = recorder.calls()[0];
+    // The timer is as exact as a millisecond.
+    assert!(call.waited >= Duration::from_millis(2), "{call:?}");
+    assert_eq!(call.ran, Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]

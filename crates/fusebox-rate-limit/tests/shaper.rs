@@ -88,7 +88,7 @@ proptest! {
         let overflow = if share { Overflow::Share } else { Overflow::Refuse };
         let rules = Gcra::shaper(Quota::per_second(rate), queue, LONGEST).unwrap();
         let accounts = Accounts::bucket(rules, Layout { capacity: 1, overflow });
-        let store = MemoryStore::new(vec![vec![accounts]]);
+        let store = MemoryStore::new(vec![vec![accounts]]).unwrap();
         let mut turns = Turns::default();
         let mut admitted: Vec<(u128, u64, u64)> = Vec::new();
         let mut now = SECOND;
@@ -155,7 +155,7 @@ fn a_turn_that_was_given_back_is_nobody_elses() {
             overflow,
         },
     );
-    let store = MemoryStore::new(vec![vec![accounts]]);
+    let store = MemoryStore::new(vec![vec![accounts]]).unwrap();
     let ask = |act| {
         let verdict = store.decide(&Question {
             now: Timestamp::from_nanos(SECOND),

@@ -26,7 +26,7 @@ fn bucket(quota: Quota, layout: Layout) -> Accounts {
 }
 
 fn store(accounts: Accounts) -> MemoryStore {
-    MemoryStore::new(vec![vec![accounts]])
+    MemoryStore::new(vec![vec![accounts]]).unwrap()
 }
 
 fn question(nanos: u64, key: u128, act: Act) -> Question<'static> {
@@ -76,6 +76,17 @@ fn algorithms(quota: Quota, layout: Layout) -> [(&'static str, Accounts); 5] {
 }
 
 #[test]
+fn a_store_that_would_limit_nobody_or_not_by_all_is_none() {
+    let roomy = || bucket(Quota::per_day(1), layout(16, Overflow::Refuse));
+    let tier = |policies: usize| (0..policies).map(|_| roomy()).collect::<Vec<_>>();
+    for tiers in [vec![], vec![tier(0)], vec![tier(1), tier(5)]] {
+        let error = MemoryStore::new(tiers).unwrap_err();
+        assert!(matches!(error.given, 0 | 5), "{error}");
+    }
+    assert!(MemoryStore::new(vec![tier(4)]).is_ok());
+}
+
+#[test]
 fn every_algorithm_admits_a_keys_quota_and_no_more_while_the_clock_stands() {
     for (name, accounts) in algorithms(DAY, layout(100, Overflow::Refuse)) {
         let store = store(accounts);
@@ -122,7 +133,8 @@ fn all_policies_spend_or_none_does() {
     let store = MemoryStore::new(vec![vec![
         bucket(Quota::per_day(5).burst(5), roomy),
         Accounts::window(Window::new(Quota::per_day(3), false).unwrap(), roomy),
-    ]]);
+    ]])
+    .unwrap();
     let ask = |act| {
         store.decide(&Question {
             detail: true,
@@ -150,7 +162,7 @@ fn who_will_not_wait_takes_no_turn() {
     let policies = |shaper| {
         let day = bucket(DAY, roomy);
         let shaper = Accounts::bucket(shaper, roomy);
-        MemoryStore::new(vec![vec![shaper, day]])
+        MemoryStore::new(vec![vec![shaper, day]]).unwrap()
     };
     let store = policies(rules);
     let ask = |act| store.decide(&question(SECOND, 7, act)).decision;
@@ -179,7 +191,8 @@ fn policies_under_different_keys_are_all_or_nothing_too() {
     let store = MemoryStore::new(vec![vec![
         bucket(Quota::per_day(5).burst(5), roomy),
         bucket(Quota::per_day(8).burst(8), roomy),
-    ]]);
+    ]])
+    .unwrap();
     let ask = |client| {
         let keys = [Key::from_bits(client), Key::SHARED];
         store.decide(&Question {
@@ -197,7 +210,7 @@ fn policies_under_different_keys_are_all_or_nothing_too() {
 /// already when it finds that another was faster in the first, and gives that back.
 fn spent_together(name: &str, tight: Accounts, wide: Accounts) {
     const KEYS: u128 = 200;
-    let store = MemoryStore::new(vec![vec![tight, wide]]);
+    let store = MemoryStore::new(vec![vec![tight, wide]]).unwrap();
     let admitted: Vec<AtomicU64> = (0..KEYS).map(|_| AtomicU64::new(0)).collect();
     std::thread::scope(|scope| {
         for _ in 0..3 {

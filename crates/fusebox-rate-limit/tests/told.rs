@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use fusebox_core::{Outcome, Registration};
 use fusebox_rate_limit::{
-    Key, KeyBy, Policy, Quota, QuotaHeaders, RateLimitLayer, RateLimiter, RateLimiterBuilder,
+    Algorithm, Key, KeyBy, Policy, Quota, QuotaHeaders, RateLimitLayer, RateLimiter,
+    RateLimiterBuilder,
 };
 use fusebox_testkit::{MockBody, MockFrame, Recorder, poll_n_times};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
@@ -260,4 +261,25 @@ fn a_quota_in_another_time_is_told_as_a_change() {
     let told = recorder.told();
     assert_eq!(told.len(), 1);
     assert_eq!(told[0].kind, fusebox_core::EventKind::Change(period));
+}
+
+#[test]
+fn a_quota_with_which_the_limiter_could_not_have_been_built_is_refused_later_too() {
+    let shaper = Policy::new("even", Quota::per_second(10))
+        .algorithm(Algorithm::Shaper { queue: 8 })
+        .max_wait(Duration::from_secs(1));
+    let limiter = RateLimiter::builder("api")
+        .policy(shaper.capacity(16))
+        .registration(Registration::Unlisted)
+        .build()
+        .unwrap();
+    let set = |quota| limiter.set_quota(fusebox_rate_limit::Tier::default(), "even", quota);
+    let error = set(Quota::per_minute(1)).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("max_wait: one more request takes 60s"),
+        "{error}"
+    );
+    assert_eq!(set(Quota::per_second(1)), Ok(()));
 }

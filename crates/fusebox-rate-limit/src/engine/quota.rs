@@ -192,6 +192,13 @@ pub enum QuotaError {
         /// The shortest.
         least: Duration,
     },
+    /// Where requests wait: nobody would wait long enough for the next one to be paid for.
+    WaitTooShort {
+        /// How long they may wait.
+        max_wait: Duration,
+        /// How long it takes.
+        needed: Duration,
+    },
 }
 
 impl fmt::Display for QuotaError {
@@ -228,6 +235,10 @@ impl fmt::Display for QuotaError {
                     "period: a window must be at least {least:?}, got {given:?}"
                 )
             }
+            Self::WaitTooShort { max_wait, needed } => write!(
+                f,
+                "max_wait: one more request takes {needed:?} at this rate, and may wait for {max_wait:?}"
+            ),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! A [`QuotaStore`] takes data and returns a verdict, so that it may as well be on the other side of a
 //! network. [`MemoryStore`] answers at once.
 
+mod accounts;
 mod hash;
 mod log_table;
 mod memory;
@@ -15,8 +16,9 @@ use fusebox_core::Timestamp;
 
 use crate::{Quota, QuotaError};
 
+pub use accounts::{Accounts, Layout};
 pub use hash::{Key, KeyHasher};
-pub use memory::{Accounts, Layout, MemoryStore};
+pub use memory::{MemoryStore, TiersError};
 pub use table::Overflow;
 pub use terms::{PolicyTerms, Terms};
 
