@@ -105,9 +105,6 @@ pub struct RulesetBuilder {
     pub(crate) registration: Registration,
 }
 
-/// By which the refusal of the engine's own budget is known; no limit of a body has it.
-pub(crate) const OUT_OF_WORK: u16 = 503;
-
 /// How far requests and responses are looked at.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -345,9 +342,8 @@ impl RulesetBuilder {
         let mut builder = fusebox_seclang::Ruleset::builder().budget(WorkBudget {
             bytes: self.limits.work.unwrap_or(usual),
             outcome: match self.limits.over_time {
-                OverTime::Refuse => OverBudget::Refuse {
-                    status: OUT_OF_WORK,
-                },
+                // The layer answers by the cause, and by a status of its own.
+                OverTime::Refuse => OverBudget::Refuse { status: 503 },
                 OverTime::Pass => OverBudget::Pass,
             },
         });

@@ -7,13 +7,13 @@ use std::time::Duration;
 use fusebox_core::{RejectionKind, Timestamp};
 use fusebox_http::identity::PeerAddr;
 use fusebox_http::{Protocol, http_status};
-use fusebox_seclang::{Action, Interruption, Slice, Transaction};
+use fusebox_seclang::{Action, Cause, Interruption, Slice, Transaction};
 use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Version};
 use http_body::Body;
 use tokio::time::Instant;
 
-use crate::config::{Compressed, Limits, OUT_OF_WORK, OverLimit, OverTime};
+use crate::config::{Compressed, Limits, OverLimit, OverTime};
 use crate::decode::{Coding, Decoder};
 use crate::incident::{Asked, Decision, Finding, Incident};
 use crate::pace::Pace;
@@ -84,10 +84,7 @@ impl Stop {
 
     fn of(interruption: &Interruption) -> Self {
         let (rule_id, phase) = (interruption.rule_id(), interruption.phase());
-        let out_of_work = Action::Deny {
-            status: OUT_OF_WORK,
-        };
-        if rule_id == 0 && *interruption.action() == out_of_work {
+        if interruption.cause() == Cause::WorkBudget {
             return Self::undecided(phase);
         }
         let (status, location) = match interruption.action() {
@@ -107,8 +104,8 @@ impl Stop {
             location,
             kind: match rule_id {
                 _ if phase >= ANSWER => RejectionKind::Withheld,
-                // No rule: a limit that the rules set (`SecRequestBodyLimit`, `SecRequestBodyNoFilesLimit`).
-                0 => RejectionKind::TooLarge,
+                // A limit that the rules set (`SecRequestBodyLimit`, `SecRequestBodyNoFilesLimit`).
+                _ if interruption.cause() == Cause::BodyLimit => RejectionKind::TooLarge,
                 // A bug of an honest client as well as somebody who hides something: no reason to count it against anybody.
                 id if MALFORMED.contains(&id) => RejectionKind::Unsupported,
                 _ => RejectionKind::Forbidden,
